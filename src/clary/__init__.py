@@ -1,0 +1,5 @@
+"""Clary: the SageMaker hosting API, self-hosted.
+
+`docs/architecture.md` is the map. The import contract in pyproject.toml says which
+package may see which.
+"""

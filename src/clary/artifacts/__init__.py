@@ -1,0 +1,1 @@
+"""Model artifacts: content-addressed and immutable once pinned."""

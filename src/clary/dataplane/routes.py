@@ -1,0 +1,91 @@
+"""The snapshot: all that a router knows. Written by reconcile, read by routers, a 0600 JSON file between them.
+
+A router keeps the last good snapshot in memory and on disk and serves from it while control is down.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+FORMAT = 1
+
+
+class ReplicaRoute(msgspec.Struct, frozen=True):
+    """One replica that answers."""
+
+    uid: str
+    address: str
+    """`unix:/path` or `tcp:host:port`."""
+
+
+class VariantRoute(msgspec.Struct, frozen=True):
+    """One production variant of an endpoint."""
+
+    name: str
+    uid: str
+    weight: float
+    """Share of traffic relative to the other variants' weights; 0 takes none but a TargetVariant's."""
+    replicas: tuple[ReplicaRoute, ...]
+    instances: int
+    """What InvocationsPerInstance divides by."""
+
+
+class EndpointRoute(msgspec.Struct, frozen=True):
+    """One endpoint that is in service (or updating)."""
+
+    account: str
+    region: str
+    name: str
+    """In the case it was created with; looked up without regard to case."""
+    uid: str
+    generation: int
+    variants: tuple[VariantRoute, ...]
+
+
+class KeyRoute(msgspec.Struct, frozen=True):
+    """One access key that may sign requests."""
+
+    key_id: str
+    secret: str
+    account: str
+    arn: str
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything, at one moment. Replaced whole, never patched."""
+
+    format: int
+    revision: int
+    """Grows with each write; for logs and tests."""
+    account: str
+    """The account of unsigned requests."""
+    region: str
+    """The region of unsigned requests whose endpoint name is not unique across regions."""
+    auth: bool
+    """Whether invocations must be signed."""
+    hosts: tuple[str, ...]
+    """Host names answered besides loopback ones, lower case, without port."""
+    endpoints: tuple[EndpointRoute, ...] = ()
+    keys: tuple[KeyRoute, ...] = ()
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Replace the file durably, readable by its owner only."""
+    temporary = path.with_suffix(".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as out:
+        out.write(msgspec.json.encode(snapshot))
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(path)
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """The snapshot; FileNotFoundError where there is none, ValueError for a broken or newer one."""
+    snapshot = msgspec.json.decode(path.read_bytes(), type=Snapshot)
+    if snapshot.format > FORMAT:
+        raise ValueError(f"{path} has format {snapshot.format}; this Clary reads up to {FORMAT}")
+    return snapshot

@@ -1,0 +1,1 @@
+"""Names, states and rules. Pure: no I/O, no clock, no library."""

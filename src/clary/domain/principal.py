@@ -1,0 +1,27 @@
+"""Who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The caller of one request; goes into every audit row and log line."""
+
+    account: str
+    """Twelve digits."""
+    arn: str
+    """`arn:aws:iam::ACCOUNT:root` without --auth, else `arn:aws:iam::ACCOUNT:user/NAME`."""
+    key_id: str
+    """The access key id as sent; empty for an unsigned request."""
+    session: str = ""
+    """Name of the assumed-role session; empty for a long-term key."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where a resource lives: names are unique within one account and region."""
+
+    account: str
+    region: str

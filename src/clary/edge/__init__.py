@@ -1,0 +1,1 @@
+"""Doors: they translate outside protocols and decide nothing."""

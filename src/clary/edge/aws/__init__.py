@@ -1,0 +1,1 @@
+"""The door for AWS protocols, driven by botocore's service models."""

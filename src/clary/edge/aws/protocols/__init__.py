@@ -1,0 +1,1 @@
+"""One module per AWS wire protocol: bytes to members, members to bytes."""

@@ -1,0 +1,1 @@
+"""One module per AWS resource: shapes to domain and back."""

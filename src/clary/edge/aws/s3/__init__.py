@@ -1,0 +1,1 @@
+"""The S3 door: HTTP in, the built-in object store behind it."""

@@ -1,0 +1,1 @@
+"""Small tools with no knowledge of models: time, ids, tasks."""

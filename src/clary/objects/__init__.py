@@ -1,0 +1,1 @@
+"""The built-in object store: buckets and keys on a folder tree."""

@@ -1,0 +1,1 @@
+"""The wire between a router and a replica."""

@@ -1,0 +1,1 @@
+"""What is wanted and what was observed, in SQL. Only control opens it."""

@@ -1,0 +1,1 @@
+"""Counters, latency sketches, logs and audit."""

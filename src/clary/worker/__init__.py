@@ -1,0 +1,1 @@
+"""One replica: loads a model, answers frames. Runs from the bundle, in the model's own environment."""

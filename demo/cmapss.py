@@ -1,0 +1,293 @@
+"""Remaining life of engines, from training to a live endpoint and back to nothing: plain boto3 all the way.
+
+    clary exec --serve -- python demo/cmapss.py      (what `make demo` runs)
+
+Nothing here knows of Clary. The same file runs against AWS, given a role and credentials of an account there.
+The job and its parsing follow the write-up that demo/data/cmapss/README.md names; its RMSE is 57.257.
+"""
+
+import argparse
+import gzip
+import io
+import math
+import sys
+import tarfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import numpy as np
+import xgboost
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+DATA = Path(__file__).parent / "data" / "cmapss"
+SETS = ("FD001", "FD002", "FD003", "FD004")
+BATCH_ROWS = 100
+RMSE_THEIRS = 57.257
+RMSE_BAND = (57.0, 57.4)  # over seeds and splits, see demo/data/cmapss/README.md
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.2-1"  # answers "1.5,2.5,...": one line
+SETTING = {
+    "objective": "reg:squarederror",
+    "tree_method": "hist",
+    "seed": 0,
+    "max_depth": 8,
+    "eta": 0.0371,
+    "subsample": 0.52,
+    "colsample_bytree": 0.41,
+    "min_child_weight": 74.2,
+    "lambda": 44.774,
+}
+ROUNDS = 200
+
+console = Console()
+
+
+class DemoError(Exception):
+    """The demo did not do what it promises."""
+
+
+# --- 1. Data and model: nothing but numpy and XGBoost ---------------------------------------------------------------
+
+
+@dataclass
+class Rows:
+    """Rows of engines: `lines` as CSV, `features` as float32 (rows, 25), `labels` in cycles, `engines` by number."""
+
+    lines: list[str]
+    features: np.ndarray
+    labels: np.ndarray
+    engines: np.ndarray
+
+
+def read(kind: str) -> Rows:
+    """All rows of the `train` or `test` files, with their true remaining life."""
+    lines: list[str] = []
+    labels: list[float] = []
+    engines: list[int] = []
+    for name in SETS:
+        with gzip.open(DATA / f"{kind}_{name}.txt.gz", "rt") as text:
+            table = [line.split() for line in text]
+        last_cycle = {int(row[0]): int(row[1]) for row in table}  # cycles ascend, so the last one stays
+        left_after = dict.fromkeys(last_cycle, 0)  # a training engine ran until it failed
+        if kind == "test":
+            with gzip.open(DATA / f"RUL_{name}.txt.gz", "rt") as text:
+                left_after = {engine: int(line) for engine, line in enumerate(text, start=1)}
+        for row in table:
+            engine = int(row[0])
+            lines.append(",".join(row[1:]))
+            labels.append(last_cycle[engine] + left_after[engine] - int(row[1]))
+            engines.append(engine)
+    features = np.loadtxt(lines, delimiter=",", dtype=np.float32, ndmin=2)
+    return Rows(lines, features, np.array(labels), np.array(engines))
+
+
+def train(rows: Rows) -> xgboost.Booster:
+    """Train on the engines that are not held out for validation."""
+    chosen = rows.engines % 3 != 0
+    return xgboost.train(SETTING, xgboost.DMatrix(rows.features[chosen], rows.labels[chosen]), ROUNDS)
+
+
+def pack(model: xgboost.Booster) -> bytes:
+    """`model.tar.gz` as SageMaker wants it: the model in a file named `xgboost-model`."""
+    raw = bytes(model.save_raw("ubj"))
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("xgboost-model")
+        entry.size = len(raw)
+        archive.addfile(entry, io.BytesIO(raw))
+    return packed.getvalue()
+
+
+# --- 2. Hosting: boto3 ----------------------------------------------------------------------------------------------
+
+
+class Hosting:
+    """What the demo makes in the account, all under one name, and how to remove it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.key = "model/model.tar.gz"
+        self.s3 = boto3.client("s3")
+        self.sagemaker = boto3.client("sagemaker")
+        self.runtime = boto3.client("sagemaker-runtime")
+        self.account = boto3.client("sts").get_caller_identity()["Account"]
+
+    def create(self, archive: bytes) -> float:
+        """Upload and create model, configuration and endpoint; the seconds until it is InService."""
+        where = (
+            {}
+            if self.s3.meta.region_name == "us-east-1"
+            else {"CreateBucketConfiguration": {"LocationConstraint": self.s3.meta.region_name}}
+        )
+        self.s3.create_bucket(Bucket=self.name, **where)
+        self.s3.upload_fileobj(io.BytesIO(archive), self.name, self.key)
+        self.sagemaker.create_model(
+            ModelName=self.name,
+            PrimaryContainer={"Image": IMAGE, "ModelDataUrl": f"s3://{self.name}/{self.key}"},
+            ExecutionRoleArn=f"arn:aws:iam::{self.account}:role/cmapss-demo",
+        )
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName=self.name,
+            ProductionVariants=[
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": self.name,
+                    "InitialInstanceCount": 1,
+                    "InstanceType": "ml.t3.medium",
+                }
+            ],
+        )
+        started = time.monotonic()
+        self.sagemaker.create_endpoint(EndpointName=self.name, EndpointConfigName=self.name)
+        while (seen := self.sagemaker.describe_endpoint(EndpointName=self.name))["EndpointStatus"] == "Creating":
+            time.sleep(0.05)
+        if seen["EndpointStatus"] != "InService":
+            raise DemoError(f"the endpoint is {seen['EndpointStatus']}: {seen.get('FailureReason', 'no reason given')}")
+        return time.monotonic() - started
+
+    def predict(self, lines: list[str]) -> list[str]:
+        """Predictions of some rows, as the text of each number."""
+        answer = self.runtime.invoke_endpoint(
+            EndpointName=self.name, ContentType="text/csv", Body="\n".join(lines).encode()
+        )
+        result = answer["Body"].read().decode()
+        return result.split(",")
+
+    def delete(self) -> None:
+        """Remove whatever of it exists, the endpoint first. Also after a failure half-way."""
+        gone = self.sagemaker.exceptions.ClientError
+        for what in (
+            lambda: self.sagemaker.delete_endpoint(EndpointName=self.name),
+            lambda: self.sagemaker.get_waiter("endpoint_deleted").wait(
+                EndpointName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+            ),
+            lambda: self.sagemaker.delete_endpoint_config(EndpointConfigName=self.name),
+            lambda: self.sagemaker.delete_model(ModelName=self.name),
+            lambda: self.s3.delete_object(Bucket=self.name, Key=self.key),
+            lambda: self.s3.delete_bucket(Bucket=self.name),
+        ):
+            try:
+                what()
+            except gone as error:
+                if not any(word in str(error) for word in ("Could not find", "NoSuchBucket")):
+                    raise
+
+    def left(self) -> dict[str, int]:
+        """How many things of that name there are still, by kind."""
+        return {
+            "endpoints": len(self.sagemaker.list_endpoints(NameContains=self.name)["Endpoints"]),
+            "configurations": len(self.sagemaker.list_endpoint_configs(NameContains=self.name)["EndpointConfigs"]),
+            "models": len(self.sagemaker.list_models(NameContains=self.name)["Models"]),
+            "buckets": sum(bucket["Name"] == self.name for bucket in self.s3.list_buckets()["Buckets"]),
+        }
+
+
+# --- 3. The job -----------------------------------------------------------------------------------------------------
+
+
+def score(hosting: Hosting, lines: list[str]) -> tuple[list[str], float]:
+    """Send all rows in batches; every prediction as text, and the seconds it took."""
+    answers: list[str] = []
+    bar = Progress(
+        TextColumn("[bold]scoring"),
+        BarColumn(None),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    started = time.monotonic()
+    with bar:
+        task = bar.add_task("scoring", total=len(lines))
+        for first in range(0, len(lines), BATCH_ROWS):
+            batch = lines[first : first + BATCH_ROWS]
+            got = hosting.predict(batch)
+            if len(got) != len(batch):
+                raise DemoError(f"{len(batch)} rows were sent from row {first} on, {len(got)} predictions came back")
+            answers += got
+            bar.advance(task, len(batch))
+    return answers, time.monotonic() - started
+
+
+def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Root mean square error in cycles, each prediction rounded up first as the write-up does."""
+    rounded = np.array([math.ceil(prediction) for prediction in predictions])
+    return float(np.sqrt(np.mean((rounded - labels) ** 2)))
+
+
+def check(answers: list[str], model: xgboost.Booster, test: Rows, *, whole: bool) -> None:
+    """Every prediction equals the in-process one, and the error is the known one."""
+    served = np.array([float(answer) for answer in answers])
+    in_process = model.inplace_predict(test.features).astype(np.float64)
+    differing = np.flatnonzero(served != in_process)
+    if differing.size:
+        row = int(differing[0])
+        raise DemoError(
+            f"{differing.size} of {len(answers)} predictions differ from those in process; the first is row {row}:"
+            f" served {answers[row]}, in process {in_process[row]!r}"
+        )
+    console.print(f"  all {len(answers):,} predictions equal those in process, to the last bit")
+    error = rmse(served, test.labels)
+    console.print(f"  RMSE [bold]{error:.3f}[/] cycles (the write-up: {RMSE_THEIRS})")
+    if whole and not RMSE_BAND[0] <= error <= RMSE_BAND[1]:
+        raise DemoError(f"the RMSE {error:.3f} is outside {RMSE_BAND[0]} to {RMSE_BAND[1]}")
+
+
+def run(rows: int | None) -> None:
+    """The whole job, on the first `rows` test rows or on all of them."""
+    console.print("[bold]1. Train[/] on NASA's C-MAPSS engines")
+    started = time.monotonic()
+    history, test = read("train"), read("test")
+    console.print(
+        f"  read {len(history.lines):,} training and {len(test.lines):,} test rows"
+        f" in {time.monotonic() - started:.1f} s"
+    )
+    started = time.monotonic()
+    model = train(history)
+    archive = pack(model)
+    console.print(
+        f"  trained {ROUNDS} trees in {time.monotonic() - started:.1f} s; model.tar.gz {len(archive):,} bytes"
+    )
+    if rows is not None:
+        test = Rows(test.lines[:rows], test.features[:rows], test.labels[:rows], test.engines[:rows])
+
+    hosting = Hosting(f"cmapss-demo-{time.time_ns() // 1_000_000}")
+    console.print(f"[bold]2. Host[/] it as [cyan]{hosting.name}[/] at {hosting.sagemaker.meta.endpoint_url}")
+    try:
+        console.print(f"  InService after [bold]{hosting.create(archive):.2f} s[/]")
+        console.print(f"[bold]3. Score[/] {len(test.lines):,} rows over HTTP, {BATCH_ROWS} at a time")
+        answers, took_s = score(hosting, test.lines)
+        console.print(f"  [bold]{len(answers) / took_s:,.0f}[/] rows/s, one client, one request at a time")
+        check(answers, model, test, whole=rows is None)
+    finally:
+        console.print("[bold]4. Delete[/] everything")
+        hosting.delete()
+    left = hosting.left()
+    console.print("  left: " + ", ".join(f"{count} {kind}" for kind, count in left.items()))
+    if any(left.values()):
+        raise DemoError("something is left that should have been deleted")
+    console.print("[bold green]Done.[/]")
+
+
+def main() -> int:
+    """Run as a command; 0 when all of it held."""
+    parser = argparse.ArgumentParser(description="Train, host, score and delete the C-MAPSS model.")
+    parser.add_argument("--rows", type=int, metavar="N", help="score the first N test rows only")
+    given = parser.parse_args()
+    if given.rows is not None and given.rows < 1:
+        parser.error(f"--rows {given.rows}: give a number of rows, at least 1")
+    try:
+        run(given.rows)
+    except KeyboardInterrupt:
+        console.print("\nstopped", style="yellow")
+        return 130
+    except Exception as error:  # a demo says what went wrong in one line, whatever it was
+        console.print(f"[bold red]The demo failed:[/] {type(error).__name__}: {error}", highlight=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""An endpoint: what it is made from, what status it has, what may be done to it.
+
+An EndpointConfig names models. CreateEndpoint resolves both into a Revision, frozen under the endpoint's uid and
+generation: from then on nothing else is needed to serve, so that a configuration or model in use may be deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clary.domain.errors import InTransition, Invalid
+from clary.domain.instance_types import instance_type
+from clary.domain.model import Container, ModelSpec, Vpc
+from clary.domain.states import IN_TRANSITION, EndpointStatus
+
+FAILURE_REASON_CHARS_MAX = 1024
+"""DescribeEndpoint, FailureReason."""
+INSTANCES_MAX = 1_000
+"""Replicas of one variant: far above what one machine starts, far below what a typing error would ask for."""
+LOAD_TIMEOUT_S = 480
+"""ContainerStartupHealthCheckTimeoutInSeconds where it is not given: 8 minutes (hosting guide)."""
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """One entry of ProductionVariants."""
+
+    name: str
+    model_name: str
+    instance_count: int
+    instance_type: str
+    weight: float = 1.0
+    """InitialVariantWeight: share of traffic relative to the sum over all variants."""
+    load_timeout_s: int | None = None
+    """ContainerStartupHealthCheckTimeoutInSeconds as given."""
+    download_timeout_s: int | None = None
+    """ModelDataDownloadTimeoutInSeconds as given; stored."""
+    volume_gb: int | None = None
+    """VolumeSizeInGB as given; stored."""
+    routing: str = ""
+    """RoutingConfig.RoutingStrategy as given, empty where not."""
+
+
+@dataclass(frozen=True)
+class EndpointConfigSpec:
+    """CreateEndpointConfig's request, checked."""
+
+    variants: tuple[VariantSpec, ...]
+    kms_key_id: str = ""
+    role_arn: str = ""
+    vpc: Vpc | None = None
+    network_isolation: bool | None = None
+
+
+@dataclass(frozen=True)
+class RevisionVariant:
+    """A variant with all that serving it takes."""
+
+    uid: str
+    """ULID: metrics and routes key on it, never on the name."""
+    name: str
+    model_name: str
+    instance_count: int
+    instance_type: str
+    weight: float
+    load_timeout_s: int
+    container: Container
+    routing: str = ""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One generation of an endpoint, frozen."""
+
+    config_name: str
+    variants: tuple[RevisionVariant, ...]
+
+    @property
+    def artifact_urls(self) -> tuple[str, ...]:
+        """The distinct artifacts, in the order of the variants."""
+        return tuple(dict.fromkeys(variant.container.model_data_url for variant in self.variants))
+
+
+def check_config(spec: EndpointConfigSpec) -> None:
+    """Raise Invalid where the variants break a rule of CreateEndpointConfig (API reference)."""
+    seen: set[str] = set()
+    for variant in spec.variants:
+        if variant.name.lower() in seen:
+            raise Invalid(f"ProductionVariants holds the variant name '{variant.name}' twice; names must differ.")
+        seen.add(variant.name.lower())
+        if variant.instance_count > INSTANCES_MAX:
+            raise Invalid(
+                f"InitialInstanceCount of variant '{variant.name}' is {variant.instance_count}; "
+                f"at most {INSTANCES_MAX} are allowed."
+            )
+        instance_type(variant.instance_type)
+    if not any(variant.weight > 0 for variant in spec.variants):
+        raise Invalid("Every InitialVariantWeight is 0, so that no variant would get traffic; give one a weight above 0.")
+
+
+def freeze(config_name: str, spec: EndpointConfigSpec, models: dict[str, ModelSpec], uids: list[str]) -> Revision:
+    """The revision that `spec` and the models it names (by name as written there) make; `uids`: one a variant."""
+    return Revision(
+        config_name=config_name,
+        variants=tuple(
+            RevisionVariant(
+                uid=uid,
+                name=variant.name,
+                model_name=variant.model_name,
+                instance_count=variant.instance_count,
+                instance_type=variant.instance_type,
+                weight=variant.weight,
+                load_timeout_s=variant.load_timeout_s or LOAD_TIMEOUT_S,
+                container=models[variant.model_name].primary,
+                routing=variant.routing,
+            )
+            for variant, uid in zip(spec.variants, uids)  # noqa: B905 - Python 3.9 has no strict
+        ),
+    )
+
+
+def status_of(
+    generation: int, delete_requested: bool, observed_generation: int | None, observed: EndpointStatus | None
+) -> EndpointStatus:
+    """What DescribeEndpoint says: what was observed, unless something newer is wanted.
+
+    Control writes generation and delete_requested, reconcile the observations; neither writes the other's, and the
+    status that a client sees right after its call is still the right one.
+    """
+    if delete_requested:
+        return EndpointStatus.DELETING
+    if observed is None or observed_generation is None:
+        return EndpointStatus.CREATING
+    if observed_generation < generation:
+        return EndpointStatus.UPDATING
+    return observed
+
+
+def admit_change(status: EndpointStatus, name: str, arn: str) -> None:
+    """Raise InTransition while an endpoint is being created, updated or deleted.
+
+    The hosted service refuses UpdateEndpoint and DeleteEndpoint alike with `Cannot update in-progress endpoint`,
+    DeleteEndpoint while Creating included (public reports); so does Clary, whose Creating lasts seconds.
+    """
+    if status in IN_TRANSITION:
+        raise InTransition("endpoint", name, arn)
+
+
+def failure_reason(cause: str, remedy: str) -> str:
+    """One or two sentences within the documented length; the remedy survives where the cause is too long."""
+    cause, remedy = _sentence(cause), _sentence(remedy)
+    room = FAILURE_REASON_CHARS_MAX - len(remedy) - 1
+    if room < 64:
+        return f"{cause} {remedy}"[:FAILURE_REASON_CHARS_MAX]
+    if len(cause) > room:
+        cause = cause[: room - 3] + "..."
+    return f"{cause} {remedy}".strip()
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    if not text:
+        return text
+    # Paths and library names keep their case; only a plain first word is raised.
+    text = text[0].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
+    return text if text[-1] in ".!?" else text + "."

@@ -1,0 +1,107 @@
+"""A model: a container image, an artifact and an environment, immutable once created.
+
+Rules are CreateModel's and ContainerDefinition's of the API reference, the ones a shape cannot say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clary.domain.errors import Invalid, NotServed
+
+ENVIRONMENT_BYTES_MAX = 32 * 1024
+"""All keys and values of a container's Environment together (ContainerDefinition, API reference)."""
+ENVIRONMENT_ITEM_BYTES_MAX = 1024
+"""One key or one value."""
+
+
+@dataclass(frozen=True)
+class Vpc:
+    """Stored and returned; Clary binds no networks to models."""
+
+    security_group_ids: tuple[str, ...]
+    subnets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Container:
+    """What one process of a replica runs."""
+
+    image: str
+    """The image URI as given."""
+    runtime: str
+    """`xgboost`, ...: resolved from the image when the model is created, so that it never changes."""
+    image_tag: str
+    """`1.7-1`: selects documented behaviour."""
+    model_data_url: str
+    """`s3://bucket/key` of a tar.gz."""
+    data_source: bool = False
+    """Given as ModelDataSource rather than ModelDataUrl: described the same way it was created."""
+    environment: dict[str, str] = field(default_factory=dict)
+    hostname: str = ""
+    """ContainerHostname, empty where not given."""
+    image_access: str = ""
+    """ImageConfig.RepositoryAccessMode, empty where not given."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """CreateModel's request, checked."""
+
+    containers: tuple[Container, ...]
+    role_arn: str = ""
+    listed: bool = False
+    """Given as Containers rather than PrimaryContainer: described the same way it was created."""
+    vpc: Vpc | None = None
+    network_isolation: bool = False
+
+    @property
+    def primary(self) -> Container:
+        """The container that requests enter."""
+        return self.containers[0]
+
+
+def check_model(spec: ModelSpec) -> None:
+    """Raise Invalid or NotServed where the specification breaks a rule; both name the field."""
+    if not spec.containers:
+        raise Invalid("One of PrimaryContainer or Containers must be given.")
+    if len(spec.containers) > 1:
+        raise NotServed(
+            f"An inference pipeline (Containers with {len(spec.containers)} entries)",
+            "Create one model per container for now.",
+        )
+    for container in spec.containers:
+        check_container(container)
+
+
+def check_container(container: Container) -> None:
+    """The rules of one ContainerDefinition."""
+    if not container.model_data_url:
+        raise Invalid(
+            f"ModelDataUrl is missing: the image {container.image} needs a model artifact. "
+            "Give the s3:// address of a model.tar.gz."
+        )
+    if not container.model_data_url.startswith("s3://"):
+        raise Invalid(
+            f"Value '{container.model_data_url}' at ModelDataUrl is not an s3:// address. "
+            "Upload the archive with the S3 API and give s3://bucket/key."
+        )
+    check_environment(container.environment)
+
+
+def check_environment(environment: dict[str, str]) -> None:
+    """Keys and values up to 1024 bytes each, 32 KB together (the count of 100 is the shape's)."""
+    total = 0
+    for name, value in environment.items():
+        for text, what in ((name, "key"), (value, "value")):
+            size = len(text.encode())
+            total += size
+            if size > ENVIRONMENT_ITEM_BYTES_MAX:
+                raise Invalid(
+                    f"The {what} of Environment entry '{name[:64]}' has {size} bytes; "
+                    f"at most {ENVIRONMENT_ITEM_BYTES_MAX} are allowed."
+                )
+            if "\0" in text or (what == "key" and ("=" in text or not text)):
+                raise Invalid(f"The {what} of Environment entry '{name[:64]}' holds a character that none may hold.")
+    if total > ENVIRONMENT_BYTES_MAX:
+        raise Invalid(f"Environment has {total} bytes in all; at most {ENVIRONMENT_BYTES_MAX} are allowed.")

@@ -1,0 +1,1 @@
+"""Alembic's scripts, run from code (store/migrate.py): there is no alembic.ini."""

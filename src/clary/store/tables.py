@@ -1,0 +1,136 @@
+"""The tables. Beside each column stands who writes it: one writer per column.
+
+Conventions: `uid` is a ULID and never changes; `*_us` are UTC microseconds; `name_key` is the name as compared
+(lower case); `spec` is a versioned JSON document (store/documents.py), never a pickle.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+
+def _resource(name: str, *more: Column[object]) -> Table:
+    """A named resource of an account and region; every column of these written by control."""
+    return Table(
+        name,
+        metadata,
+        Column("uid", String(26), primary_key=True),
+        Column("account", String(12), nullable=False),
+        Column("region", String(32), nullable=False),
+        Column("name", String(63), nullable=False),
+        Column("name_key", String(63), nullable=False),
+        Column("created_us", BigInteger, nullable=False),
+        Column("modified_us", BigInteger, nullable=False),
+        *more,
+        UniqueConstraint("account", "region", "name_key", name=f"{name}_one_name"),
+        Index(f"{name}_by_created", "account", "region", "created_us", "uid"),
+    )
+
+
+models = _resource("models", Column("spec", Text, nullable=False))
+
+endpoint_configs = _resource("endpoint_configs", Column("spec", Text, nullable=False))
+
+endpoints = _resource(
+    "endpoints",
+    # control: what is wanted
+    Column("generation", Integer, nullable=False),
+    Column("delete_requested_us", BigInteger),
+    # reconcile: what was observed; NULL until the first generation settled
+    Column("observed_generation", Integer),
+    Column("observed_status", String(16)),
+    Column("failure_reason", Text),
+    Column("observed_us", BigInteger),
+)
+
+# One row per generation of an endpoint: the configuration and models as they were, frozen. Written by control.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("endpoint_uid", String(26), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("created_us", BigInteger, nullable=False),
+    Column("spec", Text, nullable=False),
+)
+
+# What became of each artifact of an endpoint: a digest, or why not. Written by reconcile.
+pins = Table(
+    "pins",
+    metadata,
+    Column("endpoint_uid", String(26), primary_key=True),
+    Column("url", Text, primary_key=True),
+    Column("digest", String(64), nullable=False, comment="empty where the fetch failed"),
+    Column("cause", Text, nullable=False, comment="one sentence; empty where it worked"),
+    Column("remedy", Text, nullable=False),
+    Column("pinned_us", BigInteger, nullable=False),
+)
+
+# Replicas that run or should. Written by reconcile.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("uid", String(26), primary_key=True),
+    Column("endpoint_uid", String(26), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("variant", String(63), nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("address", Text, nullable=False, comment="empty until it was ready once"),
+    Column("started_us", BigInteger, nullable=False),
+    Column("ready_us", BigInteger, comment="first seen ready"),
+    Column("draining_us", BigInteger),
+    Column("stopping_us", BigInteger, comment="taken off the wish; the row stays until the process is gone"),
+    Index("replicas_by_endpoint", "endpoint_uid"),
+)
+
+# Tags of a resource. Written by control.
+tags = Table(
+    "tags",
+    metadata,
+    Column("resource_uid", String(26), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("value", String(256), nullable=False),
+)
+
+# Access keys. Written by control.
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", String(128), primary_key=True),
+    Column("account", String(12), nullable=False),
+    Column("arn", Text, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False, comment="nonce and AES-256-GCM of the secret under HOME/secrets/kek"),
+    Column("created_us", BigInteger, nullable=False),
+    Column("revoked_us", BigInteger),
+)
+
+# The durable sequence of wishes: reconcile reads what lies past its cursor. Written by control, oldest pruned.
+changes = Table(
+    "changes",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False, comment="endpoint or key"),
+    Column("uid", String(128), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Who did what. Append-only (a trigger refuses more), written in the transaction of the deed itself.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("action", String(64), nullable=False, comment="CreateEndpoint, ..."),
+    Column("kind", String(32), nullable=False),
+    Column("resource_uid", String(128), nullable=False),
+    Column("resource", Text, nullable=False, comment="ARN or key id"),
+    Column("account", String(12), nullable=False),
+    Column("principal_arn", Text, nullable=False),
+    Column("key_id", String(128), nullable=False),
+    Column("session", String(128), nullable=False),
+    Column("request_id", String(36), nullable=False),
+    sqlite_autoincrement=True,
+)

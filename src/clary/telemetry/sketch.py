@@ -1,0 +1,139 @@
+"""A mergeable latency sketch with a bound on the relative error.
+
+The rule is DDSketch's (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
+guarantees", PVLDB 12(12), 2019): with gamma = (1 + a) / (1 - a), bucket i counts the values in [gamma^i, gamma^(i+1))
+and answers with 2 * gamma^(i+1) / (gamma + 1), which is within a fraction `a` of every value it holds. Merging adds
+counts, so it is exact, associative and commutative: the merge of sketches is the sketch of the union.
+
+Unlike the paper's, no buckets are ever collapsed: values are clamped to [VALUE_MIN, VALUE_MAX], which bounds the
+number of buckets by itself and keeps merging associative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+ERROR_MAX = 0.01
+"""A quantile is within this fraction of the exact one, for values in [VALUE_MIN, VALUE_MAX]."""
+GAMMA = (1 + ERROR_MAX) / (1 - ERROR_MAX)
+BUCKETS_PER_E = 1 / math.log(GAMMA)
+"""Buckets in a factor of e: floor(log(value) * BUCKETS_PER_E) is a positive value's bucket."""
+VALUE_MIN = 1e-6
+"""Smaller values count as zero."""
+VALUE_MAX = 1e18
+"""Larger values count as this one."""
+ZERO = math.floor(math.log(VALUE_MIN) * BUCKETS_PER_E) - 1
+"""The bucket of zero, below all others."""
+
+_FORMAT = 1
+
+
+def bucket_of(value: float) -> int:
+    """The bucket of a value, which must not be negative or NaN (ValueError)."""
+    if value >= VALUE_MIN:
+        return math.floor(math.log(min(value, VALUE_MAX)) * BUCKETS_PER_E)
+    if value >= 0:
+        return ZERO
+    raise ValueError(f"a sketch takes no negative value and no NaN; got {value}")
+
+
+def value_of(bucket: int) -> float:
+    """The value a bucket answers with."""
+    return 0.0 if bucket <= ZERO else 2 * GAMMA ** (bucket + 1) / (GAMMA + 1)
+
+
+class Sketch:
+    """Counts of values by bucket. `counts` maps a bucket to how many values it holds, never zero or less."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
+        self.counts: dict[int, int] = dict(counts or {})
+
+    def __repr__(self) -> str:
+        return f"Sketch({self.counts!r})"
+
+    @property
+    def count(self) -> int:
+        """How many values were observed."""
+        return sum(self.counts.values())
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value, in the unit of all others."""
+        bucket = bucket_of(value)
+        self.counts[bucket] = self.counts.get(bucket, 0) + times
+
+    def merge(self, other: Sketch) -> None:
+        """Take in all that `other` observed."""
+        counts = self.counts
+        for bucket, count in other.counts.items():
+            counts[bucket] = counts.get(bucket, 0) + count
+
+    def quantile(self, fraction: float) -> float:
+        """The value below which about `fraction` (0 to 1) of the values lie; NaN where there are none.
+
+        The rank is the paper's: the smallest bucket whose running count exceeds fraction * (count - 1).
+        """
+        if not self.counts:
+            return math.nan
+        rank = fraction * (self.count - 1)
+        running = 0
+        for bucket, count in sorted(self.counts.items()):
+            running += count
+            if running > rank:
+                return value_of(bucket)
+        return value_of(max(self.counts))
+
+    def encode(self) -> bytes:
+        """A format byte, then for each bucket its distance from the last one and its count, as varints."""
+        out = bytearray((_FORMAT,))
+        last = ZERO
+        for bucket, count in sorted(self.counts.items()):
+            _put_varint(out, bucket - last)
+            _put_varint(out, count)
+            last = bucket
+        return bytes(out)
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Sketch:
+        """The sketch that `encode` wrote; ValueError for anything else."""
+        if not raw or raw[0] != _FORMAT:
+            raise ValueError("these bytes are no sketch, or one of a newer format")
+        numbers = list(_varints(raw[1:]))
+        if len(numbers) % 2:
+            raise ValueError("the sketch is cut short")
+        counts: dict[int, int] = {}
+        bucket = ZERO
+        for distance, count in zip(numbers[::2], numbers[1::2], strict=True):
+            bucket += distance
+            counts[bucket] = count
+        return cls(counts)
+
+
+def merged(sketches: Iterable[Sketch]) -> Sketch:
+    """One sketch of all that the given ones observed."""
+    whole = Sketch()
+    for sketch in sketches:
+        whole.merge(sketch)
+    return whole
+
+
+def _put_varint(out: bytearray, number: int) -> None:
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+
+
+def _varints(raw: bytes) -> Iterable[int]:
+    number = shift = 0
+    for byte in raw:
+        number |= (byte & 0x7F) << shift
+        if byte & 0x80:
+            shift += 7
+            continue
+        yield number
+        number = shift = 0
+    if shift:
+        raise ValueError("the sketch is cut short")

@@ -95,7 +95,9 @@ def check_config(spec: EndpointConfigSpec) -> None:
             )
         instance_type(variant.instance_type)
     if not any(variant.weight > 0 for variant in spec.variants):
-        raise Invalid("Every InitialVariantWeight is 0, so that no variant would get traffic; give one a weight above 0.")
+        raise Invalid(
+            "Every InitialVariantWeight is 0, so that no variant would get traffic; give one a weight above 0."
+        )
 
 
 def freeze(config_name: str, spec: EndpointConfigSpec, models: dict[str, ModelSpec], uids: list[str]) -> Revision:
@@ -114,7 +116,7 @@ def freeze(config_name: str, spec: EndpointConfigSpec, models: dict[str, ModelSp
                 container=models[variant.model_name].primary,
                 routing=variant.routing,
             )
-            for variant, uid in zip(spec.variants, uids)  # noqa: B905 - Python 3.9 has no strict
+            for variant, uid in zip(spec.variants, uids)
         ),
     )
 

@@ -72,4 +72,4 @@ class Store(Protocol):
 
 
 class StoreFormatError(RuntimeError):
-    """The database was written by a newer Clary, or is not Clary's at all. The message names the file and the remedy."""
+    """The database was written by a newer Clary, or is not Clary's at all. The message names file and remedy."""

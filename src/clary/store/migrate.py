@@ -37,7 +37,8 @@ def _current(connection: Connection, path: Path) -> str | None:
     current = str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
     if current not in STEPS:
         raise StoreFormatError(
-            f"{path} has schema {current}; this Clary knows up to {STEPS[-1]}. Use the Clary that wrote it, or a newer one."
+            f"{path} has schema {current}; this Clary knows up to {STEPS[-1]}. "
+            "Use the Clary that wrote it, or a newer one."
         )
     return current
 

@@ -28,11 +28,12 @@ class Deed:
 
     action: str
     """The operation's name: `CreateEndpoint`."""
-    kind: str
     uid: str
     resource: str
     """ARN, or key id."""
     at_us: int
+    kind: str = ""
+    """The noun of the resource: `endpoint`."""
 
 
 def record(connection: Connection, caller: Caller, deed: Deed) -> None:

@@ -37,7 +37,7 @@ class SqliteOptions:
 class SqliteStore:
     """Implements store.base.Store."""
 
-    def __init__(self, path: Path, options: SqliteOptions = SqliteOptions()) -> None:  # noqa: B008 - frozen
+    def __init__(self, path: Path, options: SqliteOptions = SqliteOptions()) -> None:
         """Open or create the database at `path` and bring it to this schema. Blocking; raises StoreFormatError."""
         self.signal = Signal()
         # Created by us first: SQLite would make it readable by others under a loose umask, its -wal beside it too.

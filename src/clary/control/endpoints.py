@@ -1,0 +1,147 @@
+"""Endpoints: create, describe, list, delete. What is wanted is written here; reconcile makes it so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from clary.control import endpoint_configs, models
+from clary.control.desk import Caller, Deed, Desk, Kind, audit, drop_tags, head, not_found, put_tags, require_free
+from clary.domain.endpoint import EndpointConfigSpec, Revision, admit_change, freeze
+from clary.domain.model import ModelSpec
+from clary.domain.names import arn_of
+from clary.domain.states import IN_TRANSITION
+from clary.store.documents import pack, unpack
+from clary.store.endpoints import ENDPOINT_COLUMNS, EndpointRecord, endpoint_record, revision_of
+from clary.store.named import After, ListQuery, find, list_page
+from clary.store.records import announce
+from clary.store.tables import endpoint_configs as configs_table
+from clary.store.tables import endpoints, replicas, revisions
+from clary.store.tables import models as models_table
+
+KIND = Kind(endpoints, "endpoint", "Endpoint")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as described."""
+
+    record: EndpointRecord
+    arn: str
+    revision: Revision
+    ready: Mapping[str, int]
+    """Variant name to replicas that are in service; a variant without any is absent."""
+
+
+async def create(desk: Desk, caller: Caller, name: str, config_name: str, tags: dict[str, str]) -> str:
+    """Want an endpoint, with its configuration and models frozen as they are now; its ARN.
+
+    Raises AlreadyExists, LimitExceeded, and NotFound for the configuration or for a model that it names.
+    """
+    now_us = desk.clock.now_us()
+    uid = desk.ids.ulid(now_us)
+
+    def work(connection: Connection) -> str:
+        arn = require_free(connection, KIND, caller, name)
+        revision = _freeze(connection, desk, caller, config_name, now_us)
+        connection.execute(insert(endpoints).values(**head(caller, name, uid, now_us), generation=1))
+        connection.execute(
+            insert(revisions).values(endpoint_uid=uid, generation=1, created_us=now_us, spec=pack(revision))
+        )
+        put_tags(connection, uid, {}, tags)
+        announce(connection, KIND.noun, uid, now_us)
+        audit(connection, caller, KIND, Deed("Create", uid, arn, now_us))
+        return arn
+
+    return await desk.store.write(work)
+
+
+async def describe(desk: Desk, caller: Caller, name: str, hold_s: float = 0.0) -> Endpoint:
+    """The endpoint; NotFound.
+
+    While it is in transition the answer is held until that ends (a deleted endpoint ends as NotFound), at most
+    `hold_s` seconds: a client that polls and sleeps then needs one round trip.
+    """
+    deadline_s = desk.clock.monotonic_s() + hold_s
+    uid = None
+    while True:
+        seen = desk.store.signal.version
+        found = await desk.store.read(lambda connection: _describe(connection, caller, name))
+        # Deleted and created anew while we held: the endpoint that was asked about is gone, this is another.
+        if uid is not None and found.record.uid != uid:
+            return found
+        uid = found.record.uid
+        left_s = deadline_s - desk.clock.monotonic_s()
+        if found.record.status not in IN_TRANSITION or left_s <= 0:
+            return found
+        await desk.store.signal.wait_past_or(seen, desk.clock, left_s)
+
+
+async def list_endpoints(desk: Desk, caller: Caller, query: ListQuery) -> tuple[list[EndpointRecord], After | None]:
+    """One page of endpoints."""
+    rows, more = await desk.store.read(lambda connection: list_page(connection, ENDPOINT_COLUMNS, caller.scope, query))
+    return [endpoint_record(row) for row in rows], more
+
+
+async def remove(desk: Desk, caller: Caller, name: str) -> None:
+    """Want the endpoint gone. Raises NotFound, and InTransition unless it is InService or Failed."""
+    now_us = desk.clock.now_us()
+
+    def work(connection: Connection) -> None:
+        row = find(connection, endpoints, caller.scope, name)
+        if row is None:
+            raise not_found(KIND, caller, name)
+        arn = arn_of(KIND.noun, caller.scope, row.name)
+        admit_change(endpoint_record(row).status, row.name, arn)
+        connection.execute(
+            update(endpoints).where(endpoints.c.uid == row.uid).values(delete_requested_us=now_us, modified_us=now_us)
+        )
+        announce(connection, KIND.noun, row.uid, now_us)
+        drop_tags(connection, row.uid)
+        audit(connection, caller, KIND, Deed("Delete", row.uid, arn, now_us))
+
+    await desk.store.write(work)
+
+
+async def uid_of(desk: Desk, caller: Caller, name: str) -> str:
+    """The uid behind a name, for logs; NotFound."""
+    row = await desk.store.read(lambda connection: find(connection, endpoints, caller.scope, name))
+    if row is None:
+        raise not_found(KIND, caller, name)
+    return str(row.uid)
+
+
+def _freeze(connection: Connection, desk: Desk, caller: Caller, config_name: str, now_us: int) -> Revision:
+    config = find(connection, configs_table, caller.scope, config_name)
+    if config is None:
+        raise not_found(endpoint_configs.KIND, caller, config_name)
+    spec = unpack(config.spec, EndpointConfigSpec)
+    resolved: dict[str, ModelSpec] = {}
+    for variant in spec.variants:
+        model = find(connection, models_table, caller.scope, variant.model_name)
+        if model is None:
+            raise not_found(models.KIND, caller, variant.model_name)
+        resolved[variant.model_name] = unpack(model.spec, ModelSpec)
+    return freeze(config.name, spec, resolved, [desk.ids.ulid(now_us) for _ in spec.variants])
+
+
+def _describe(connection: Connection, caller: Caller, name: str) -> Endpoint:
+    row = find(connection, endpoints, caller.scope, name)
+    if row is None:
+        raise not_found(KIND, caller, name)
+    record = endpoint_record(row)
+    counts = connection.execute(
+        select(replicas.c.variant, func.count().label("replicas"))
+        .where(
+            replicas.c.endpoint_uid == record.uid, replicas.c.ready_us.is_not(None), replicas.c.draining_us.is_(None)
+        )
+        .group_by(replicas.c.variant)
+    )
+    return Endpoint(
+        record=record,
+        arn=arn_of(KIND.noun, record.scope, record.name),
+        revision=revision_of(connection, record.uid, record.generation),
+        ready={row.variant: row.replicas for row in counts},
+    )

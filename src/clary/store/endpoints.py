@@ -1,0 +1,89 @@
+"""Endpoint rows: what control wants, what reconcile saw, and the status that follows from both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, func, select
+
+from clary.domain.endpoint import Revision, status_of
+from clary.domain.principal import Scope
+from clary.domain.states import EndpointStatus
+from clary.store.documents import unpack
+from clary.store.named import Columns
+from clary.store.tables import endpoints, revisions
+
+
+@dataclass(frozen=True)
+class EndpointRecord:
+    """One endpoint as stored. Instants in UTC microseconds."""
+
+    uid: str
+    scope: Scope
+    name: str
+    created_us: int
+    modified_us: int
+    """The later of the last wish and the last observation."""
+    generation: int
+    delete_requested_us: int | None
+    observed_generation: int | None
+    observed_status: EndpointStatus | None
+    failure_reason: str
+
+    @property
+    def status(self) -> EndpointStatus:
+        """What DescribeEndpoint says."""
+        return status_of(
+            self.generation, self.delete_requested_us is not None, self.observed_generation, self.observed_status
+        )
+
+
+# status_of again, as SQL, for filters and sorts; a test holds the two together.
+_status = case(
+    (endpoints.c.delete_requested_us.is_not(None), EndpointStatus.DELETING.value),
+    (endpoints.c.observed_status.is_(None), EndpointStatus.CREATING.value),
+    (endpoints.c.observed_generation < endpoints.c.generation, EndpointStatus.UPDATING.value),
+    else_=endpoints.c.observed_status,
+)
+_observed_us = func.coalesce(endpoints.c.observed_us, 0)
+_modified_us = case((_observed_us > endpoints.c.modified_us, _observed_us), else_=endpoints.c.modified_us)
+
+ENDPOINT_COLUMNS = Columns(
+    endpoints,
+    {"Name": endpoints.c.name_key, "CreationTime": endpoints.c.created_us, "Status": _status},
+    modified=_modified_us,
+    status=_status,
+)
+
+
+def endpoint_record(row: Row[Any]) -> EndpointRecord:
+    """A row of `endpoints` as a value."""
+    return EndpointRecord(
+        uid=row.uid,
+        scope=Scope(row.account, row.region),
+        name=row.name,
+        created_us=row.created_us,
+        modified_us=max(row.modified_us, row.observed_us or 0),
+        generation=row.generation,
+        delete_requested_us=row.delete_requested_us,
+        observed_generation=row.observed_generation,
+        observed_status=EndpointStatus(row.observed_status) if row.observed_status else None,
+        failure_reason=row.failure_reason or "",
+    )
+
+
+def endpoint_by_uid(connection: Connection, uid: str) -> EndpointRecord | None:
+    """The endpoint, or None where it is gone."""
+    row = connection.execute(select(endpoints).where(endpoints.c.uid == uid)).first()
+    return None if row is None else endpoint_record(row)
+
+
+def revision_of(connection: Connection, uid: str, generation: int) -> Revision:
+    """The frozen revision; it exists as long as its endpoint does."""
+    return unpack(
+        connection.execute(
+            select(revisions.c.spec).where(revisions.c.endpoint_uid == uid, revisions.c.generation == generation)
+        ).scalar_one(),
+        Revision,
+    )

@@ -1,0 +1,64 @@
+"""Bytes on their way into the store: a temporary file and the digests of what passed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from clary.objects import checksums
+from clary.objects.blobs import Blobs, Footer, write_all
+from clary.objects.records import Checksum
+
+
+class Writer:
+    """Takes bytes in order, computes MD5 and one checksum; then it is published once, or abandoned.
+
+    Blocking: use it on a thread. Not thread-safe; calls may come from different threads one after another.
+    """
+
+    def __init__(self, blobs: Blobs, bucket: str, blob: str, algorithm: str) -> None:
+        self.bucket = bucket
+        self.blob = blob
+        self.size = 0
+        """Bytes so far."""
+        self.algorithm = algorithm
+        self._blobs = blobs
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._hasher = checksums.ALGORITHMS[algorithm].new()
+        self._checksum: Checksum | None = None
+        self._fd: int | None = blobs.create(blob)
+
+    def write(self, data: bytes | memoryview) -> None:
+        assert self._fd is not None, "the writer has ended"
+        self._md5.update(data)
+        self._hasher.update(data)
+        write_all(self._fd, data)
+        self.size += len(data)
+
+    @property
+    def md5(self) -> bytes:
+        """Digest of the bytes so far."""
+        return self._md5.digest()
+
+    def checksum(self) -> Checksum:
+        """The checksum of all bytes; nothing may be written afterwards."""
+        if self._checksum is None:
+            self._checksum = checksums.full(self.algorithm, self._hasher.digest())
+        return self._checksum
+
+    def publish(self, footer: Footer) -> None:
+        """Make the bytes and what they are durable under the blob's name. Nothing refers to it yet."""
+        assert self._fd is not None, "the writer has ended"
+        fd, self._fd = self._fd, None
+        try:
+            self._blobs.publish(fd, self.bucket, footer)
+        except BaseException:
+            self._blobs.discard(self.blob)
+            raise
+
+    def abandon(self) -> None:
+        """Forget the bytes. Harmless after `publish`."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+            self._blobs.discard(self.blob)

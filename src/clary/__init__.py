@@ -1,5 +1,6 @@
 """Clary: the SageMaker hosting API, self-hosted.
 
-`docs/architecture.md` is the map. The import contract in pyproject.toml says which
-package may see which.
+`docs/architecture.md` is the map. The import contract in pyproject.toml says which package may see which.
 """
+
+__version__ = "0.1.0"

@@ -1,0 +1,120 @@
+"""`clary serve`: resolve the options, prepare HOME, and become the agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clary import __version__
+from clary.cli.exit_codes import CliError, Exit
+from clary.settings import SettingError, Settings, make_private_folder, resolve, runtime_dir
+
+
+def serve(
+    home: Annotated[str | None, typer.Option(metavar="DIR", help="Folder for everything Clary keeps.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to bind.")] = None,
+    port: Annotated[str | None, typer.Option(metavar="PORT", help="Port for every protocol.")] = None,
+    routers: Annotated[str | None, typer.Option(metavar="N", help="Processes on the hot path.")] = None,
+    auth: Annotated[str | None, typer.Option(metavar="none|sigv4", help="Whether signatures are checked.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Twelve digits for every ARN.")] = None,
+    region: Annotated[str | None, typer.Option(metavar="REGION", help="Region where a request names none.")] = None,
+    no_long_poll: Annotated[
+        bool, typer.Option("--no-long-poll", help="Answer DescribeEndpoint at once, also during a transition.")
+    ] = False,
+    hosts: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Host names answered besides loopback ones.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="clary.toml to read.")] = None,
+) -> None:
+    """Run the server until Ctrl-C.
+
+    Options come from flags, then CLARY_... variables, then the table [serve] of clary.toml, then defaults;
+    `clary config` shows each with its source. Ready once GET /clary/health answers 200.
+    """
+    flags = {
+        "home": home,
+        "host": host,
+        "port": port,
+        "routers": routers,
+        "auth": auth,
+        "account": account,
+        "region": region,
+        "long_poll": "false" if no_long_poll else None,
+        "hosts": hosts,
+    }
+    try:
+        settings, _ = resolve(flags, config=config)
+        sockets = runtime_dir(settings.home)
+        for folder in (settings.home, settings.home / "run", settings.home / "logs", sockets):
+            make_private_folder(folder)
+    except SettingError as error:
+        raise CliError(Exit.USAGE, str(error)) from None
+    except OSError as error:
+        raise CliError(Exit.USAGE, f"{error.filename}: {error.strerror}. Choose another folder with --home.") from None
+    options = settings.home / "run" / f"agent-{os.getpid()}.json"
+    options.write_text(json.dumps(agent_options(settings, sockets)))
+    sys.stdout.flush()
+    # The agent takes this process over: it needs the standard library only, and Ctrl-C reaches it directly.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "clary.agent", str(options)])  # noqa: S606 - no shell is meant
+
+
+def agent_options(settings: Settings, sockets: Path) -> dict[str, object]:
+    """The members of agent.options.AgentOptions for these settings."""
+    home = settings.home
+    control = [
+        *(sys.executable, "-P", "-m", "clary.assembly"),
+        *("--home", str(home), "--host", settings.host, "--port", "{port}"),
+        *("--routers", str(settings.routers), "--auth", settings.auth, "--account", settings.account),
+        *(
+            "--region",
+            settings.region,
+            "--long-poll",
+            str(settings.long_poll).lower(),
+            "--hosts",
+            ",".join(settings.hosts),
+        ),
+    ]
+    routers = [
+        [
+            *(
+                sys.executable,
+                "-I",
+                "-m",
+                "clary.dataplane.router",
+                "--name",
+                f"router-{index}",
+                "--listen-fd",
+                "{listen_fd}",
+            ),
+            *("--runtime-dir", str(sockets), "--routes", str(home / "run" / "routes.json")),
+            *("--spool", str(home / "spool" / f"router-{index}"), "--log", str(home / "logs" / f"router-{index}.log")),
+        ]
+        for index in range(settings.routers)
+    ]
+    return {
+        "home": str(home),
+        "runtime_dir": str(sockets),
+        "host": settings.host,
+        "port": settings.port,
+        "control": control,
+        "routers": routers,
+        "banner": banner(settings),
+        "version": __version__,
+    }
+
+
+def banner(settings: Settings) -> str:
+    """What is printed once the server is ready: where it is, and how a client gets there."""
+    home = "" if settings.home == Path("~/.clary").expanduser() else f" --home {settings.home}"
+    return (
+        f"Clary {__version__} serves at {settings.url}\n"
+        f"  home     {settings.home}\n"
+        f'  clients  eval "$(clary env{home})"   then boto3, the AWS CLI and the SageMaker SDK as they are\n'
+        f"  deploy   clary deploy model.json --name my-model{home}\n"
+        f"  stop     Ctrl-C\n"
+    )

@@ -1,0 +1,27 @@
+"""`python -m clary.agent CONFIG.json`: the supervisor of one server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clary.agent.loop import serve
+from clary.agent.options import AgentError, read_options
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit status: 0 after a clean stop, 1 where it could not start, 2 for a wrong call."""
+    if len(argv) != 1:
+        print("usage: python -m clary.agent CONFIG.json", file=sys.stderr)
+        return 2
+    try:
+        options = read_options(Path(argv[0]))
+    except AgentError as error:
+        print(f"clary: {error}", file=sys.stderr)
+        return 1
+    return serve(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""The agent's own log, and the cutting of every log that grew too long."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from pathlib import Path
+
+
+class Journal:
+    """JSON lines with the keys every Clary log has: ts, level, event."""
+
+    def __init__(self, path: Path) -> None:
+        self._out = path.open("ab", buffering=0)
+
+    def write(self, event: str, level: str = "info", **facts: object) -> None:
+        """One event, one line."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = {"ts": now.replace("+00:00", "Z"), "level": level, "event": event, **facts}
+        self._out.write(json.dumps(line, default=str).encode() + b"\n")
+
+    def close(self) -> None:
+        """Nothing is written after."""
+        self._out.close()
+
+
+def cut(path: Path, bytes_max: int) -> bool:
+    """Copy a log longer than `bytes_max` to `.1` and empty it; whoever appends goes on in the same file.
+
+    What is written between the copy and the cut is lost, as with logrotate's copytruncate.
+    """
+    try:
+        if path.stat().st_size <= bytes_max:
+            return False
+        with path.open("r+b") as log, path.with_name(path.name + ".1").open("wb") as copy:
+            at = 0
+            while sent := os.sendfile(copy.fileno(), log.fileno(), at, 1 << 24):
+                at += sent
+            log.truncate(0)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def last_lines(path: Path, lines: int) -> list[str]:
+    """The end of a log, for a message to the user; empty where there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - 8192))
+            return log.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []

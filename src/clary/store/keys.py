@@ -1,0 +1,57 @@
+"""Access keys as stored: sealed secrets in, opened keys out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from clary.kit.sigv4_claim import Key
+from clary.store.seal import Seal
+from clary.store.tables import keys
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """A key without its secret. Instants in UTC microseconds."""
+
+    key_id: str
+    account: str
+    arn: str
+    name: str
+    """What `clary keys create` called it; `root` for the first."""
+    created_us: int
+    revoked_us: int | None
+
+
+def put_key(connection: Connection, seal: Seal, record: KeyRecord, secret: str) -> None:
+    """Store a new key with its secret sealed for this key id alone."""
+    connection.execute(
+        insert(keys).values(
+            key_id=record.key_id,
+            account=record.account,
+            arn=record.arn,
+            name=record.name,
+            sealed=seal.close(secret, record.key_id),
+            created_us=record.created_us,
+        )
+    )
+
+
+def key_records(connection: Connection) -> list[KeyRecord]:
+    """Every key, revoked ones too, oldest first."""
+    return [_record(row) for row in connection.execute(select(keys).order_by(keys.c.created_us, keys.c.key_id))]
+
+
+def live_keys(connection: Connection, seal: Seal) -> list[Key]:
+    """Keys that may sign, opened. Raises SealError."""
+    rows = connection.execute(select(keys).where(keys.c.revoked_us.is_(None)).order_by(keys.c.key_id))
+    return [
+        Key(key_id=row.key_id, secret=seal.open(row.sealed, row.key_id), account=row.account, arn=row.arn)
+        for row in rows
+    ]
+
+
+def _record(row: Row[Any]) -> KeyRecord:
+    return KeyRecord(row.key_id, row.account, row.arn, row.name, row.created_us, row.revoked_us)

@@ -84,6 +84,11 @@ class Model(Protocol):
     signature: Signature
     libraries: Mapping[str, str]
     """Library name to version, as loaded; reported by the worker."""
+    joins: Joins
+    """What holds for this loaded model: a runtime whose `joins` is EXACT may load a model that is not (a linear
+    booster). The worker joins by this, never by the runtime's own; see `joins_of`."""
+    notes: Sequence[str]
+    """Sentences worth a line in the replica's log: an older library wrote the artifact, a file was passed over."""
 
     def decode(self, body: memoryview, content_type: str) -> Input:
         """Bytes to an Input. Raises ModelError 204 (empty body), 415 (type or content) or 400."""
@@ -120,3 +125,11 @@ class Runtime(Protocol):
     def load(self, options: LoadOptions) -> Model:
         """Load from disk, ready to predict. Raises LoadError with cause and remedy."""
         ...
+
+
+_FREEDOM = {Joins.NEVER: 0, Joins.ROUNDING: 1, Joins.EXACT: 2}
+
+
+def joins_of(runtime: Runtime, model: Model) -> Joins:
+    """How requests to `model` may be joined: its own word, never freer than its runtime's."""
+    return min(runtime.joins, model.joins, key=_FREEDOM.__getitem__)

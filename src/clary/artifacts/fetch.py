@@ -1,0 +1,98 @@
+"""ModelDataUrl -> a pinned artifact. Blocking: called on threads."""
+
+from __future__ import annotations
+
+import re
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+from clary.artifacts.base import Limits, Pinned, Source
+from clary.artifacts.local import PinnedStore
+from clary.domain.errors import ArtifactError, NotFound
+
+_URL = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
+_LISTED_KEYS_MAX = 5
+
+
+class Artifacts:
+    """Fetches and pins. Several threads that want one URL at once share one fetch."""
+
+    def __init__(self, root: Path, source: Source, limits: Limits | None = None) -> None:
+        self._pins = PinnedStore(root, limits or Limits())
+        self._source = source
+        self._lock = threading.Lock()
+        self._flying: dict[str, Future[Pinned]] = {}
+
+    def fetch(self, model_data_url: str) -> Pinned:
+        """Stream the archive, unpack and pin it. Raises ArtifactError with cause and remedy.
+
+        The URL is read anew by each call that finds no other under way: its object may have changed. Whoever needs the
+        same bytes again keeps the digest and asks `path_of`.
+        """
+        with self._lock:
+            flying = self._flying.get(model_data_url)
+            mine = flying is None
+            if flying is None:
+                flying = self._flying[model_data_url] = Future()
+        if mine:
+            try:
+                flying.set_result(self._fetch(model_data_url))
+            except BaseException as error:
+                flying.set_exception(error)
+                raise
+            finally:
+                with self._lock:
+                    del self._flying[model_data_url]
+        return flying.result()
+
+    def path_of(self, digest: str) -> Path | None:
+        """The folder of a pinned artifact, or None."""
+        return self._pins.path_of(digest)
+
+    def intact(self, digest: str) -> bool:
+        """Whether a pinned artifact's bytes still match its digest."""
+        return self._pins.intact(digest)
+
+    def sweep(self, keep: set[str]) -> set[str]:
+        """Forget every pinned artifact not in `keep`; returns what was removed. Nothing is fetching meanwhile."""
+        return self._pins.sweep(keep)
+
+    def _fetch(self, url: str) -> Pinned:
+        bucket, key = parse_url(url)
+        try:
+            stream = self._source.open(bucket, key)
+        except NotFound as error:
+            raise self._missing(url, bucket, key, error) from None
+        with stream:
+            return self._pins.pin(stream, url)
+
+    def _missing(self, url: str, bucket: str, key: str, error: NotFound) -> ArtifactError:
+        """Which of bucket and key is not there, with the nearest keys that are."""
+        if error.kind == "bucket":
+            return ArtifactError(
+                f"Could not find model data at {url}: there is no bucket {bucket!r}.",
+                "Create the bucket and upload the artifact, or correct ModelDataUrl.",
+            )
+        folder = key.rpartition("/")[0]
+        near: list[str] = []
+        for found in self._source.list(bucket, folder + "/" if folder else ""):
+            near.append(f"s3://{bucket}/{found}")
+            if len(near) == _LISTED_KEYS_MAX:
+                break
+        hint = f" There are: {', '.join(near)}." if near else ""
+        return ArtifactError(
+            f"Could not find model data at {url}.", f"Upload the artifact there, or correct ModelDataUrl.{hint}"
+        )
+
+
+def parse_url(url: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`; ArtifactError for anything else, a prefix among them."""
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ArtifactError(f"{url!r} is not a model data URL.", "Use s3://BUCKET/KEY of a model.tar.gz.")
+    if found["key"].endswith("/"):
+        raise ArtifactError(
+            f"{url!r} is a prefix, not an object.", "Name one model.tar.gz: uncompressed model data is not served."
+        )
+    return found["bucket"], found["key"]

@@ -1,0 +1,82 @@
+"""Container image URIs -> the runtime that answers for them. Pure: no I/O, no model library.
+
+The URI grammar and the repositories are those of the SageMaker Python SDK's `image_uri_config`; the account and the
+region of the registry are read and not judged, because teams mirror these images into accounts of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Mapping  # noqa: UP035 - Python 3.9
+
+from clary.domain.errors import Invalid
+
+_URI = re.compile(
+    r"(?P<account>[0-9]{12})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?"
+    r"/(?P<repository>[a-z0-9][a-z0-9._/-]*):(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*)"
+)
+_CPU_SUFFIX = re.compile(r"-cpu(-py3[0-9]*)?$")
+
+XGBOOST_TAGS = ("0.90-1", "0.90-2", "1.0-1", "1.2-1", "1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5")
+SKLEARN_TAGS = ("0.20.0", "0.23-1", "1.0-1", "1.2-1", "1.4-2")
+OLD_XGBOOST_TAGS = ("1", "latest")
+
+_REPOSITORIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "sagemaker-xgboost": ("xgboost", XGBOOST_TAGS),
+    "xgboost": ("xgboost", OLD_XGBOOST_TAGS),
+    "sagemaker-scikit-learn": ("sklearn", SKLEARN_TAGS),
+}
+
+_DEFAULTS: Mapping[str, tuple[str, str]] = {
+    "xgboost": ("sagemaker-xgboost", "1.7-1"),
+    "sklearn": ("sagemaker-scikit-learn", "1.2-1-cpu-py3"),
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image URI says about serving."""
+
+    runtime: str
+    """Name in `runtimes.registry`."""
+    tag: str
+    """The version without `-cpu-py3`: `1.7-1`. Selects documented behaviour, not a library."""
+    repository: str
+
+
+def parse_image(uri: str) -> Image:
+    """The runtime and tag of an ECR image URI, such as
+    `683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1`.
+
+    Raises Invalid, naming the value and what is served, for any other repository, tag or form.
+    """
+    found = _URI.fullmatch(uri)
+    if found is None:
+        raise Invalid(
+            f"Image {uri!r} is not an ECR image URI of the form "
+            f"ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG. Served are: {served()}."
+        )
+    repository, tag = found["repository"], found["tag"]
+    known = _REPOSITORIES.get(repository)
+    if known is None:
+        raise Invalid(f"Image repository {repository!r} of {uri!r} is not served. Served are: {served()}.")
+    runtime, tags = known
+    version = _CPU_SUFFIX.sub("", tag)
+    if version not in tags:
+        raise Invalid(f"Image tag {tag!r} of {uri!r} is not served. Served are: {served()}.")
+    return Image(runtime=runtime, tag=version, repository=repository)
+
+
+def served() -> str:
+    """Every repository with its tags, for refusals and the docs: `sagemaker-xgboost:{0.90-1, ...}; ...`."""
+    return "; ".join(f"{repository}:{{{', '.join(tags)}}}" for repository, (_, tags) in _REPOSITORIES.items())
+
+
+def image_for(runtime: str, region: str = "us-east-1") -> str:
+    """The URI that `clary deploy` creates a model with; KeyError for a runtime without an image.
+
+    The account is us-east-1's whatever the region: nothing is pulled from it.
+    """
+    repository, tag = _DEFAULTS[runtime]
+    return f"683313688378.dkr.ecr.{region}.amazonaws.com/{repository}:{tag}"

@@ -1,0 +1,132 @@
+"""Finding and loading what an XGBoost artifact holds: json, ubj, legacy binary, pickled boosters and wrappers."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Sequence  # noqa: UP035 - Python 3.9
+
+import xgboost
+
+from clary.runtimes.base import LoadError
+
+MODEL_FILE = "xgboost-model"
+_PASSED_OVER = frozenset({"code", "__MACOSX"})
+_TAIL_BYTES = 256
+_JSON_VERSION = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)')
+_UBJ_VERSION = re.compile(rb"version\[#L.{8}i(.)i(.)", re.DOTALL)
+_RESAVE = (
+    "Load the model with the XGBoost version that wrote it, call `booster.save_model('xgboost-model.json')`, "
+    "and put that file into the model.tar.gz."
+)
+
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One booster, ready to predict."""
+
+    booster: Any
+    path: Path
+    pickled: bool
+    version: Version | None
+    """Of the library that wrote it, where the file says."""
+    notes: Sequence[str] = ()
+
+
+def model_files(model_dir: Path) -> list[Path]:
+    """The files that hold boosters: `xgboost-model` alone, else every plain file at the top, in the order of names.
+
+    Hidden files and folders (script mode's `code/`) are passed over. Raises LoadError where nothing is left.
+    """
+    named = model_dir / MODEL_FILE
+    if named.is_file():
+        return [named]
+    files = sorted(p for p in model_dir.iterdir() if p.is_file() and not p.name.startswith("."))
+    if files:
+        return files
+    below = sorted(p for p in model_dir.rglob("*") if p.is_file() and not _PASSED_OVER & set(p.parts))
+    if below:
+        raise LoadError(
+            f"The artifact has no file at its top; the model seems to be {below[0].relative_to(model_dir)}.",
+            "Pack the file itself, not its folder: `tar czf model.tar.gz -C FOLDER xgboost-model`.",
+        )
+    raise LoadError("The artifact holds no file.", f"Pack the model as {MODEL_FILE} at the top of the model.tar.gz.")
+
+
+def load_file(path: Path) -> Loaded:
+    """The booster in one file, whatever its format. Raises LoadError with cause and remedy."""
+    raw = path.read_bytes()
+    if not raw:
+        raise LoadError(f"{path.name} is empty.", "Save the model again and upload the whole file.")
+    _check_library(path.name, version_in(raw))
+    if raw[:1] == b"\x80":
+        return _load_pickle(path, raw)
+    return _load_native(path, raw)
+
+
+def version_in(raw: bytes) -> Version | None:
+    """Major and minor version of the library that wrote a json or ubj model or a pickle of one, if it says so."""
+    tail = raw[-_TAIL_BYTES:]
+    found = _JSON_VERSION.search(tail)
+    if found is not None:
+        return int(found[1]), int(found[2])
+    found = _UBJ_VERSION.search(tail)
+    if found is not None:
+        return found[1][0], found[2][0]
+    return None
+
+
+def library_version() -> Version:
+    """Major and minor version of the XGBoost that is installed."""
+    major, minor = xgboost.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _check_library(name: str, version: Version | None) -> None:
+    if version is not None and version[0] > library_version()[0]:
+        raise LoadError(
+            f"{name} was written by XGBoost {version[0]}.{version[1]}; this environment has {xgboost.__version__}.",
+            f"Install xgboost {version[0]} in the model's environment, or re-save the model with an older version.",
+        )
+
+
+def _load_native(path: Path, raw: bytes) -> Loaded:
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(raw))
+    except xgboost.core.XGBoostError as error:
+        raise LoadError(
+            f"{path.name} is no model that XGBoost {xgboost.__version__} reads: {first_line(error)}", _RESAVE
+        ) from None
+    return Loaded(booster, path, pickled=False, version=version_in(raw))
+
+
+def _load_pickle(path: Path, raw: bytes) -> Loaded:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            value = pickle.loads(raw)
+        except Exception as error:
+            raise LoadError(
+                f"{path.name} cannot be unpickled: {type(error).__name__}: {first_line(error)}", _RESAVE
+            ) from None
+    booster = value.get_booster() if isinstance(value, xgboost.XGBModel) else value
+    if not isinstance(booster, xgboost.Booster):
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise LoadError(
+            f"{path.name} holds a pickled {kind}, not an XGBoost booster.",
+            "Create the model with the scikit-learn image, or save the booster by `save_model`.",
+        )
+    notes = [f"{path.name}: {str(w.message).strip().splitlines()[0]}" for w in caught]
+    return Loaded(booster, path, pickled=True, version=version_in(raw), notes=notes)
+
+
+def first_line(error: BaseException) -> str:
+    """What XGBoost says before its stack trace, without the time and the place in its source."""
+    text = str(error).split("\nStack trace")[0].strip().split("\n")[0]
+    return re.sub(r"^\[\d\d:\d\d:\d\d\] \S+:\d+: ", "", text)

@@ -1,0 +1,224 @@
+"""`clary doctor`: is this machine fit to serve, and what to do where it is not."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from clary import __version__
+from clary.cli import options
+from clary.cli.connect import read_document, settings_of
+from clary.cli.exit_codes import Exit
+from clary.cli.output import print_json, print_table
+
+FREE_BYTES_LOW = 2 * 1024**3
+FREE_BYTES_TOO_LOW = 200 * 1024**2
+LIBRARIES = ("xgboost", "numpy", "scikit-learn")
+PYTHON_MIN = (3, 11)
+
+
+class State(enum.StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked at, how it is, and what to do where it is not well."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def doctor(home: options.Home = None, as_json: options.AsJson = False) -> None:
+    """Check this machine and HOME: Python, libraries, port, disk, permissions, fork safety. Status 11 on a problem."""
+    settings = settings_of(home, os.environ)
+    checks = list(all_checks(settings.home, settings.host, settings.port))
+    worst = Exit.UNHEALTHY if any(check.state is State.PROBLEM for check in checks) else Exit.OK
+    if as_json:
+        shown = [{"name": c.name, "state": c.state.value, "found": c.found, "remedy": c.remedy} for c in checks]
+        print_json({"healthy": worst is Exit.OK, "checks": shown})
+    else:
+        print_table(["CHECK", "STATE", "FOUND"], [[c.name, c.state.value, c.found] for c in checks], empty="")
+        for check in checks:
+            if check.remedy:
+                print(f"\n{check.name}: {check.remedy}")
+    raise typer.Exit(worst)
+
+
+def all_checks(home: Path, host: str, port: int) -> Iterator[Check]:
+    """Every check, the cheapest first."""
+    yield python_version(sys.version_info[:3])
+    yield from libraries(LIBRARIES)
+    yield home_permissions(home)
+    yield from private_files(home)
+    yield disk(home)
+    yield socket_folder(home)
+    yield server_or_port(home, host, port)
+    yield from fork_safety(home)
+
+
+def python_version(version: tuple[int, ...]) -> Check:
+    """Clary's own Python; a model's environment may be older."""
+    text = ".".join(map(str, version))
+    if version < PYTHON_MIN:
+        return Check("python", State.PROBLEM, text, "Install Clary under Python 3.11 or newer.")
+    return Check("python", State.OK, f"{text} at {sys.executable}")
+
+
+def libraries(names: Iterable[str]) -> Iterator[Check]:
+    """Model libraries by version, without importing them. Several distributions may bring xgboost."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in names:
+        for distribution in (name, f"{name}-cpu"):
+            try:
+                yield Check(name, State.OK, f"{version(distribution)} ({distribution})")
+                break
+            except PackageNotFoundError:
+                continue
+        else:
+            needed = name in ("xgboost", "numpy")
+            remedy = "Install it for XGBoost models: pip install 'clary[xgboost]'." if needed else ""
+            yield Check(name, State.WARNING if needed else State.OK, "not installed", remedy)
+
+
+def home_permissions(home: Path) -> Check:
+    """HOME is its owner's alone: keys and models lie in it."""
+    try:
+        facts = home.stat()
+    except FileNotFoundError:
+        return Check("home", State.OK, f"{home} does not exist yet; `clary serve` makes it")
+    except OSError as error:
+        return Check("home", State.PROBLEM, f"{home}: {error.strerror}", "Choose another with --home.")
+    if facts.st_uid != os.getuid():
+        return Check("home", State.PROBLEM, f"{home} belongs to user {facts.st_uid}", "Choose another with --home.")
+    mode = stat.S_IMODE(facts.st_mode)
+    if mode & 0o077:
+        return Check("home", State.PROBLEM, f"{home} has mode {mode:04o}", f"chmod 700 {home}")
+    return Check("home", State.OK, f"{home}, mode {mode:04o}")
+
+
+def private_files(home: Path) -> Iterator[Check]:
+    """Secrets and the routers' key table are readable by their owner only. Silent where all is well."""
+    for path in (home / "secrets" / "kek", home / "secrets" / "root.json", home / "run" / "routes.json"):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue
+        if mode & 0o077:
+            yield Check("secrets", State.PROBLEM, f"{path} has mode {mode:04o}", f"chmod 600 {path}")
+
+
+def disk(home: Path) -> Check:
+    """Room for artifacts and objects where HOME lies."""
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    free_bytes = shutil.disk_usage(place).free
+    text = f"{free_bytes / 1024**3:.1f} GiB free at {place}"
+    if free_bytes < FREE_BYTES_TOO_LOW:
+        return Check("disk", State.PROBLEM, text, "Free some space, or put HOME on a larger disk with --home.")
+    if free_bytes < FREE_BYTES_LOW:
+        return Check("disk", State.WARNING, text, "Models are unpacked there; that may not be enough.")
+    return Check("disk", State.OK, text)
+
+
+def socket_folder(home: Path) -> Check:
+    """The runtime folder exists or can be made, and its socket names fit into a Unix address of 107 bytes."""
+    from clary.settings import runtime_dir
+
+    folder = runtime_dir(home)
+    longest = folder / f"w-{'0' * 26}.sock"
+    if len(os.fsencode(longest)) > 107:
+        return Check(
+            "sockets", State.PROBLEM, f"{folder} is too long a name", "Set XDG_RUNTIME_DIR to a shorter folder."
+        )
+    if folder.exists() and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077):
+        return Check(
+            "sockets", State.PROBLEM, f"{folder} is open to others", f"Remove {folder}; `clary serve` makes it anew."
+        )
+    return Check("sockets", State.OK, str(folder))
+
+
+def server_or_port(home: Path, host: str, port: int) -> Check:
+    """A running server says its version; otherwise the port must be free."""
+    health = _health(host, port)
+    if health is not None:
+        if health.get("version") == __version__:
+            return Check("server", State.OK, f"version {health['version']} answers at {host}:{port}")
+        return Check(
+            "server",
+            State.WARNING,
+            f"version {health.get('version', 'unknown')} answers at {host}:{port}; this command is {__version__}",
+            "Restart `clary serve` to run the installed version.",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Check(
+                "port",
+                State.PROBLEM,
+                f"{host}:{port} cannot be bound: {error.strerror}",
+                f"End what holds it (ss -ltnp 'sport = :{port}'), or choose another with --port.",
+            )
+    return Check("port", State.OK, f"{host}:{port} is free; no server runs on {home}")
+
+
+def fork_safety(home: Path) -> Iterator[Check]:
+    """Verdicts of the fork probe: forked replicas start in milliseconds, spawned ones in seconds."""
+    document = read_document(home / "run" / "forks.json")
+    verdicts = document.get("verdicts", document)
+    for key, verdict in sorted(verdicts.items()) if isinstance(verdicts, dict) else ():
+        safe, why = _verdict(verdict)
+        if safe is None:
+            continue
+        if safe:
+            yield Check("fork", State.OK, f"{key}: safe; replicas start by fork")
+        else:
+            yield Check(
+                "fork",
+                State.WARNING,
+                f"{key}: not safe ({why or 'the probe failed'})",
+                "Replicas of it start as fresh processes, which takes seconds; nothing else changes.",
+            )
+
+
+def _verdict(verdict: Any) -> tuple[bool | None, str]:
+    if isinstance(verdict, bool):
+        return verdict, ""
+    if isinstance(verdict, dict):
+        safe = verdict.get("safe")
+        return (safe if isinstance(safe, bool) else None), str(verdict.get("why", ""))
+    return None, ""
+
+
+def _health(host: str, port: int) -> dict[str, Any] | None:
+    import json
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=3)  # noqa: S104 - compared
+    try:
+        connection.request("GET", "/clary/health")
+        document = json.loads(connection.getresponse().read())
+    except (OSError, HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return document if isinstance(document, dict) else None

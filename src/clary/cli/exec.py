@@ -1,0 +1,162 @@
+"""`clary exec`: run a command that finds this server - or, with --serve, a server of its own for as long as it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from clary.cli import options
+from clary.cli.connect import Target, find
+from clary.cli.env import conflicting, variables
+from clary.cli.exit_codes import CliError, Exit
+from clary.cli.output import note
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 40.0
+"""Above the 30 s that a worker gets to drain."""
+
+
+def exec_(
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, with its arguments, after two dashes.")
+    ],
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Start a private server on a temporary folder and a free port; stop it after."),
+    ] = False,
+    url: options.Url = None,
+    home: options.Home = None,
+    region: options.Region = None,
+) -> None:
+    """Run a command whose AWS clients find this server: clary exec -- python train.py."""
+    if shutil.which(command[0]) is None:
+        raise CliError(Exit.NO_COMMAND, f"There is no command {command[0]!r}.", "Check its name and PATH.")
+    if not serve:
+        _replace_process(command, environment(find(url, home, region, None), os.environ))
+    if url is not None or home is not None:
+        raise CliError(Exit.USAGE, "--serve starts a server of its own.", "Leave out --url and --home.")
+    with private_server(region) as target:
+        raise typer.Exit(run(command, environment(target, os.environ)))
+
+
+def environment(target: Target, environ: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a command that should talk to `target`."""
+    removed = conflicting(environ)
+    kept = {name: value for name, value in environ.items() if name not in removed}
+    return {**kept, **variables(target, environ), "CLARY_URL": target.url, "CLARY_HOME": str(target.home)}
+
+
+def _replace_process(command: list[str], env: Mapping[str, str]) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvpe(command[0], command, env)  # noqa: S606 - running the user's command is what this is for
+    except OSError as error:
+        raise CliError(Exit.CANNOT_RUN, f"{command[0]!r} cannot be run: {error.strerror}.") from None
+
+
+def run(command: list[str], env: Mapping[str, str]) -> int:
+    """Run a command to its end, passing it the signals that come; its status, 128 + N where signal N ended it.
+
+    Ctrl-C reaches the command by the terminal itself: it is only waited for here.
+    """
+    try:
+        child = subprocess.Popen(command, env=dict(env))
+    except OSError as error:
+        raise CliError(Exit.CANNOT_RUN, f"{command[0]!r} cannot be run: {error.strerror}.") from None
+
+    def forward(number: int, _: FrameType | None) -> None:
+        if child.poll() is None:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        status = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
+
+
+@contextmanager
+def private_server(region: str | None) -> Iterator[Target]:
+    """A server on a temporary HOME and a free port, gone with all its files at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="clary-exec-"))
+    log = folder / "serve.log"
+    home = folder / "home"
+    port = free_port()
+    argv = [sys.executable, "-m", "clary.cli.main", "serve", "--home", str(home), "--port", str(port)]
+    argv += ["--region", region] if region else []
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CLARY_", "AWS_"))}
+    with log.open("wb") as out:
+        # Its own session: Ctrl-C stops the command first, and the server after it.
+        server = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=clean, cwd=folder, start_new_session=True
+        )
+    stopped = False
+    try:
+        wait_ready(server, f"http://127.0.0.1:{port}", log)
+        yield find(f"http://127.0.0.1:{port}", home, region, None, clean)
+    finally:
+        stopped = stop(server)
+        if stopped:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            note(f"The private server (pid {server.pid}) did not stop; its log is {log}.")
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody holds just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until GET /clary/health answers 200. Raises CliError, with the end of the log, where it does not."""
+    import urllib.error
+    import urllib.request
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        if server.poll() is not None:
+            raise CliError(Exit.NO_SERVER, f"The private server ended with status {server.returncode}.", _tail(log))
+        try:
+            with opener.open(f"{url}/clary/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.05)
+    raise CliError(Exit.TIMEOUT, f"The private server was not ready within {START_TIMEOUT_S:.0f} s.", _tail(log))
+
+
+def stop(server: subprocess.Popen[bytes]) -> bool:
+    """SIGTERM, then wait for a clean end; whether it came."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        return False
+    return True
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-15:]
+    return "Its last words:\n  " + "\n  ".join(lines) if lines else "It said nothing."

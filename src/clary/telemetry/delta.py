@@ -78,7 +78,7 @@ def encode_delta(delta: Delta) -> bytes:
 def decode_deltas(raw: bytes) -> tuple[list[Delta], int, bool]:
     """The whole deltas at the start of `raw`, how many bytes they fill, and whether what follows is damaged.
 
-    A tail that is merely short is not damaged: its writer may not have finished.
+    A tail that is merely short is not damaged: its writer may not have finished. Nothing after damage is looked at.
     """
     deltas: list[Delta] = []
     at = 0

@@ -219,7 +219,7 @@ class Recorder:
         """For the router's health answer and logs."""
         return Lost(self._lost_deltas, self._spool.dropped_bytes)
 
-    def series(  # noqa: PLR0917
+    def series(
         self, account: str, region: str, endpoint: str, endpoint_uid: str, variant: str, instances: int
     ) -> Series:
         """The series of a variant: the same object for as long as the variant is routed. Called on a new snapshot."""
@@ -244,14 +244,18 @@ class Recorder:
             series.retired = id(series) not in kept
 
     async def run(self) -> None:
-        """Ship each second, shortly after it ended, until cancelled; then ship the rest."""
+        """Ship each second, shortly after it ended, until cancelled; then `close`."""
         try:
             while True:
                 await self._clock.sleep(1 - self._clock.now_us() % MICROS / MICROS)
                 self.ship()
         finally:
-            self.ship()
-            self._spool.close()
+            self.close()
+
+    def close(self) -> None:
+        """Ship the rest and give the spool up to its reader."""
+        self.ship()
+        self._spool.close()
 
     def ship(self) -> None:
         """Write what accumulated as one delta, if anything did. Never raises: metrics never stop a router."""

@@ -12,7 +12,8 @@ number of buckets by itself and keeps merging associative.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 ERROR_MAX = 0.01
 """A quantile is within this fraction of the exact one, for values in [VALUE_MIN, VALUE_MAX]."""
@@ -43,16 +44,12 @@ def value_of(bucket: int) -> float:
     return 0.0 if bucket <= ZERO else 2 * GAMMA ** (bucket + 1) / (GAMMA + 1)
 
 
+@dataclass(slots=True)
 class Sketch:
-    """Counts of values by bucket. `counts` maps a bucket to how many values it holds, never zero or less."""
+    """Counts of values by bucket."""
 
-    __slots__ = ("counts",)
-
-    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        self.counts: dict[int, int] = dict(counts or {})
-
-    def __repr__(self) -> str:
-        return f"Sketch({self.counts!r})"
+    counts: dict[int, int] = field(default_factory=dict)
+    """How many values each bucket holds; a bucket without any is left out."""
 
     @property
     def count(self) -> int:

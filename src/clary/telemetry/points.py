@@ -1,0 +1,138 @@
+"""Points of metrics: what is stored, how points add up, and which metrics a router's delta stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from clary.kit.clock import MICROS
+from clary.telemetry.delta import Delta, Latency, VariantDelta
+from clary.telemetry.sketch import Sketch
+
+SAGEMAKER = "AWS/SageMaker"
+
+Dimensions = tuple[tuple[str, str], ...]
+"""(name, value) pairs sorted by name: one of a metric's identities."""
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """What one stored series is. A CloudWatch metric is all series that differ in the last three fields only."""
+
+    account: str
+    region: str
+    namespace: str
+    metric: str
+    dimensions: Dimensions
+    unit: str
+    """A CloudWatch StandardUnit; never converted."""
+    resource: str = ""
+    """uid of the endpoint that it tells of: a name's next owner is another resource."""
+    part: str = ""
+    """The router whose share of a gauge this is: shares of one resource are added up, not averaged."""
+
+
+@dataclass
+class Cell:
+    """A statistic set over some time: the values themselves are gone."""
+
+    count: float = 0.0
+    """Values observed. 0 with a sum of 0 says that a counter stood still, as no cell would not."""
+    sum: float = 0.0
+    min: float | None = None
+    max: float | None = None
+    sketch: Sketch | None = None
+    """Set where percentiles are kept."""
+
+    def merge(self, other: Cell) -> None:
+        """Take in the values of `other`."""
+        self.count += other.count
+        self.sum += other.sum
+        self.min = _of_both(min, self.min, other.min)
+        self.max = _of_both(max, self.max, other.max)
+        if other.sketch is not None:
+            mine = Sketch() if self.sketch is None else self.sketch
+            mine.merge(other.sketch)
+            self.sketch = mine
+
+    def add_share(self, other: Cell) -> None:
+        """Add another part's gauge over the same time: averages and extremes add up.
+
+        Exact for averages; for extremes a bound, as the parts need not have had theirs at one moment.
+        """
+        average = self.average + other.average
+        self.count = max(self.count, other.count)
+        self.sum = average * self.count
+        self.min = _of_both(lambda a, b: a + b, self.min, other.min)
+        self.max = _of_both(lambda a, b: a + b, self.max, other.max)
+        self.sketch = None
+
+    @property
+    def average(self) -> float:
+        """Sum over count; 0 where nothing was counted."""
+        return self.sum / self.count if self.count else 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of one series within one second."""
+
+    key: SeriesKey
+    at_s: int
+    """UTC seconds."""
+    cell: Cell
+
+
+def samples_of(delta: Delta) -> Iterator[Sample]:
+    """One second's metrics, as in the developer guide's "Amazon SageMaker AI metrics in Amazon CloudWatch"."""
+    for variant in delta.variants:
+        yield from _samples_of_variant(variant, delta.at_us // MICROS, delta.router)
+
+
+def _samples_of_variant(variant: VariantDelta, at_s: int, router: str) -> Iterator[Sample]:
+    def sample(metric: str, unit: str, cell: Cell, part: str = "") -> Sample:
+        dimensions = (("EndpointName", variant.endpoint), ("VariantName", variant.variant))
+        key = SeriesKey(
+            account=variant.account,
+            region=variant.region,
+            namespace=SAGEMAKER,
+            metric=metric,
+            dimensions=dimensions,
+            unit=unit,
+            resource=variant.endpoint_uid,
+            part=part,
+        )
+        return Sample(key, at_s, cell)
+
+    count = variant.invocations
+    each = variant.per_instance / count if count else None
+    yield sample("Invocations", "None", Cell(count, count, 1.0 if count else None, 1.0 if count else None))
+    yield sample("InvocationsPerInstance", "None", Cell(count, variant.per_instance, each, each))
+    yield sample(
+        "ConcurrentRequestsPerModel",
+        "None",
+        Cell(variant.ticks, variant.concurrent_sum, variant.concurrent_min, variant.concurrent_max),
+        part=router,
+    )
+    if not count:
+        return
+    for metric, errors in (
+        ("Invocation4XXErrors", variant.errors_4xx),
+        ("Invocation5XXErrors", variant.errors_5xx),
+        ("InvocationModelErrors", variant.model_errors),
+    ):
+        yield sample(metric, "None", Cell(count, errors, float(errors == count), float(errors > 0)))
+    if variant.model is not None:
+        yield sample("ModelLatency", "Microseconds", _latency_cell(variant.model))
+    if variant.overhead is not None:
+        yield sample("OverheadLatency", "Microseconds", _latency_cell(variant.overhead))
+
+
+def _latency_cell(latency: Latency) -> Cell:
+    return Cell(latency.count, latency.sum_us, latency.min_us, latency.max_us, Sketch(latency.buckets))
+
+
+def _of_both(rule: Callable[[float, float], float], one: float | None, two: float | None) -> float | None:
+    if one is None or two is None:
+        return two if one is None else one
+    return rule(one, two)

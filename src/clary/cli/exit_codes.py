@@ -6,7 +6,7 @@ import enum
 
 
 class Exit(enum.IntEnum):
-    """Statuses of `clary`; stable, listed in docs/reference/exit-codes.md. `clary exec` gives its command's own."""
+    """What `clary` exits with. These numbers stay. `clary exec` gives the status of the command that it ran."""
 
     OK = 0
     BUG = 1

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 @contextmanager
 def packed(path: Path) -> Iterator[tuple[BinaryIO, int, str]]:
-    """The model as an open tar.gz, its size in bytes and its SHA-256. A tar.gz is taken as it is."""
+    """The model as an open tar.gz, its bytes and its SHA-256. A tar.gz is taken as it is, another tar is repacked."""
     if path.is_file() and is_tar_gz(path):
         with path.open("rb") as archive:
             digest = hashlib.file_digest(archive, "sha256").hexdigest()
@@ -22,8 +22,11 @@ def packed(path: Path) -> Iterator[tuple[BinaryIO, int, str]]:
         return
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
-            for file, name in files_of(path):
-                tar.add(file, name, recursive=False, filter=_anonymous)
+            if path.is_file() and tarfile.is_tarfile(path):
+                _repack(path, tar)
+            else:
+                for file, name in files_of(path):
+                    tar.add(file, name, recursive=False, filter=_anonymous)
         size_bytes = archive.tell()
         archive.seek(0)
         digest = hashlib.file_digest(archive, "sha256").hexdigest()
@@ -47,6 +50,13 @@ def is_tar_gz(path: Path) -> bool:
             return archive.next() is not None
     except (tarfile.TarError, OSError, EOFError):
         return False
+
+
+def _repack(path: Path, into: tarfile.TarFile) -> None:
+    with tarfile.open(path, "r:*") as archive:
+        for entry in archive:
+            if entry.isreg():
+                into.addfile(_anonymous(entry), archive.extractfile(entry))
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,0 +1,207 @@
+"""Clary's own API below /clary: readiness, and the access keys behind `clary keys`.
+
+Keys are not an AWS API here: IAM's is a service of its own. Each call must carry a valid SigV4 signature (service name
+`clary`) by a root key, with or without --auth: who may make keys may do everything.
+
+    GET    /clary/health              200 {"status": "ok", "version": ...}, 503 {"status": "starting", ...}
+    GET    /clary/api/keys            200 {"keys": [{"key_id", "name", "arn", "status", "created", "revoked"}]}
+    POST   /clary/api/keys {"name"}   201 {"key_id", "secret", "name", "arn"}
+    DELETE /clary/api/keys/KEY_ID     200 {"key_id", "status": "revoked"}
+
+Errors are {"code", "message"} with a fitting status.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from clary.control import keys as use_cases
+from clary.control.desk import Caller, Desk
+from clary.domain.errors import DomainError, Invalid, LimitExceeded, NotFound
+from clary.domain.principal import Principal, Scope
+from clary.kit import sigv4
+from clary.kit.clock import MICROS
+from clary.kit.loopback import refusal
+from clary.store.keys import KeyRecord
+from clary.store.seal import Seal
+
+BODY_BYTES_MAX = 16 * 1024
+SERVICE = "clary"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class AdminOptions:
+    """What the door is told."""
+
+    version: str
+    """Reported by /clary/health; the CLI compares it with its own."""
+    auth: bool
+    """Whether the server runs with --auth; without it, requests of foreign hosts and pages are refused first."""
+    hosts: tuple[str, ...]
+    """Host names answered besides loopback ones, lower case, without port."""
+
+
+class _Refused(Exception):  # noqa: N818 - a refusal, not a fault
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Admin:
+    """What the handlers work with."""
+
+    desk: Desk
+    seal: Seal
+    keys: sigv4.Keys
+    ready: Callable[[], bool]
+    """Whether the server can host models: the store is open and reconcile runs."""
+    options: AdminOptions
+
+
+Handler = Callable[[Admin, Caller, Request, bytes], Awaitable[Response]]
+
+
+def routes(admin: Admin) -> list[Route]:
+    """The routes, for the application that assembly puts together."""
+
+    async def health(_: Request) -> Response:
+        ready = admin.ready()
+        document = {"status": "ok" if ready else "starting", "version": admin.options.version}
+        return JSONResponse(document, 200 if ready else 503)
+
+    return [
+        Route("/clary/health", health, methods=["GET"]),
+        Route("/clary/api/keys", _guarded(admin, _list_keys), methods=["GET"]),
+        Route("/clary/api/keys", _guarded(admin, _create_key), methods=["POST"]),
+        Route("/clary/api/keys/{key_id}", _guarded(admin, _revoke_key), methods=["DELETE"]),
+    ]
+
+
+async def _list_keys(admin: Admin, _: Caller, __: Request, ___: bytes) -> Response:
+    return JSONResponse({"keys": [_shown(key) for key in await use_cases.list_keys(admin.desk)]})
+
+
+async def _create_key(admin: Admin, caller: Caller, _: Request, body: bytes) -> Response:
+    try:
+        members: Any = json.loads(body)
+    except ValueError:
+        raise Invalid("The body is not JSON; send an object with the member 'name'.") from None
+    name = members.get("name") if isinstance(members, dict) else None
+    if not isinstance(name, str) or set(members) != {"name"}:
+        raise Invalid("The body must be an object with the one member 'name', a text.")
+    made = await use_cases.create(admin.desk, admin.seal, caller, name)
+    return JSONResponse({"key_id": made.key_id, "secret": made.secret, "name": made.name, "arn": made.arn}, 201)
+
+
+async def _revoke_key(admin: Admin, caller: Caller, request: Request, _: bytes) -> Response:
+    key_id = str(request.path_params["key_id"])
+    await use_cases.revoke(admin.desk, caller, key_id)
+    return JSONResponse({"key_id": key_id, "status": "revoked"})
+
+
+def _shown(key: KeyRecord) -> dict[str, str | None]:
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "arn": key.arn,
+        "status": "active" if key.revoked_us is None else "revoked",
+        "created": _instant(key.created_us),
+        "revoked": None if key.revoked_us is None else _instant(key.revoked_us),
+    }
+
+
+def _instant(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / MICROS, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _guarded(admin: Admin, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def guarded(request: Request) -> Response:
+        request_id = admin.desk.ids.request_id()
+        try:
+            body = await _body(request)
+            caller = _caller(admin, request, body, request_id)
+            answer = await handler(admin, caller, request, body)
+        except _Refused as error:
+            answer = _error(error.status, error.code, str(error))
+        except DomainError as error:
+            answer = _domain_error(error)
+        except Exception:
+            log.exception("An internal call failed.", request_id=request_id, path=request.url.path)
+            answer = _error(500, "InternalFailure", "An internal error; the server's log has the details.")
+        answer.headers["x-amzn-requestid"] = request_id
+        answer.headers["cache-control"] = "no-store"
+        return answer
+
+    return guarded
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES_MAX:
+            raise _Refused(413, "RequestTooLarge", f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    return body
+
+
+def _caller(admin: Admin, request: Request, body: bytes, request_id: str) -> Caller:
+    """The root key's holder. Raises _Refused for everybody else."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    if not admin.options.auth:
+        why = refusal(headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"), admin.options.hosts)
+        if why is not None:
+            raise _Refused(403, "AccessDenied", why)
+    try:
+        claim = sigv4.parse_headers(headers)
+        if claim is None:
+            raise _Refused(401, "MissingAuthenticationToken", "The request is not signed; sign it with the root key.")
+        proof = sigv4.verify(
+            claim,
+            admin.keys.lookup(claim.credential.key_id),
+            method=request.method,
+            path=request.scope["raw_path"].decode("latin-1"),
+            query=request.scope["query_string"].decode("latin-1"),
+            headers=headers,
+            payload=hashlib.sha256(body).hexdigest(),
+            now_s=admin.desk.clock.now_us() / MICROS,
+        )
+    except sigv4.UnknownKey:
+        raise _Refused(403, "UnrecognizedClientException", "The key is unknown or revoked.") from None
+    except sigv4.Stale:
+        raise _Refused(403, "RequestTimeTooSkewed", "The request's time is too far from the server's.") from None
+    except sigv4.SigV4Error as error:
+        raise _Refused(
+            403, "InvalidSignatureException", f"The signature is not valid: {type(error).__name__}."
+        ) from None
+    key = proof.key
+    if key is None or claim.credential.service != SERVICE or not key.arn.endswith(":root"):
+        raise _Refused(403, "AccessDenied", "Only the root key (HOME/secrets/root.json) may manage keys.")
+    return Caller(Principal(key.account, key.arn, key.key_id), Scope(key.account, claim.credential.region), request_id)
+
+
+def _domain_error(error: DomainError) -> JSONResponse:
+    if isinstance(error, NotFound):
+        return _error(404, "NotFound", f"There is no active {error.kind} {error.name}.")
+    if isinstance(error, Invalid):
+        return _error(400, "ValidationException", error.message)
+    if isinstance(error, LimitExceeded):
+        return _error(400, "LimitExceeded", f"There are {error.limit} {error.what} already, the most there may be.")
+    return _error(400, type(error).__name__, str(error))
+
+
+def _error(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"code": code, "message": message}, status)

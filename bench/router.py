@@ -1,0 +1,256 @@
+"""The router against its floor: requests a second at c = 1, 16, 64 through a bare server and through the router with
+one replica that answers at once (an empty model). Ratios of one run are what to compare; a machine's mood is not.
+
+    python -m bench.router [--seconds 3] [--profile FILE] [--worker "COMMAND {socket}"]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import httptools
+import uvloop
+
+ROW = ",".join(f"{i * 0.37:.4f}" for i in range(24)).encode()
+CONCURRENCY = (1, 16, 64)
+
+
+def request(name: str, body: bytes = ROW) -> bytes:
+    """What curl would send."""
+    return (
+        f"POST /endpoints/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1:8430\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+        f"Content-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+# -- the floor: uvloop and httptools, and nothing else -----------------------------------------------------------------
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.parser = httptools.HttpRequestParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n42.0")
+
+
+async def serve_echo(fd: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Echo, sock=socket.socket(fileno=fd), backlog=1024)
+    await server.serve_forever()
+
+
+# -- an empty model: the least a replica can do ------------------------------------------------------------------------
+
+
+def empty_worker(path: str) -> None:
+    """Answers each frame of a read in one write; blocking, one link."""
+    from clary.replica import frames
+    from clary.replica.frames import Kind, Tag
+
+    prefix = struct.Struct(">IBQH")
+    report = b'{"state":"ready","joins":"exact","pure":true,"runtime":"empty"}'
+    fixed = frames.encode_head({Tag.STATUS: frames.u16(200), Tag.CONTENT_TYPE: b"text/csv; charset=utf-8"})
+    times = frames.encode_head({tag: frames.u32(1) for tag in (Tag.PREDICT_US, Tag.QUEUE_US, Tag.BATCH_ROWS)})
+    head = fixed + times
+    body = b"42.0"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    while True:
+        link, _ = listener.accept()
+        link.sendall(frames.hello("empty", "n", 256, report))
+        rest = b""
+        while data := link.recv(1 << 20):
+            data = rest + data
+            at, out = 0, []
+            while len(data) - at >= 15:
+                length, kind, frame_id, _ = prefix.unpack_from(data, at)
+                if at + 4 + length > len(data):
+                    break
+                if kind == Kind.REQUEST:
+                    out.append(
+                        prefix.pack(11 + len(head) + len(body), Kind.RESPONSE, frame_id, len(head)) + head + body
+                    )
+                at += 4 + length
+            rest = data[at:]
+            link.sendall(b"".join(out))
+
+
+# -- load --------------------------------------------------------------------------------------------------------------
+
+
+class Client(asyncio.Protocol):
+    """Sends a request when it has the whole answer to the one before. All answers have the length of the first."""
+
+    def __init__(self, requests: Sequence[bytes], done: list[float]) -> None:
+        self.requests = requests
+        self.done = done
+        self.turn = 0
+        self.expected = 0
+        self.got = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.sent = time.perf_counter()
+        self.transport.write(self.requests[0])
+
+    def data_received(self, data: bytes) -> None:
+        if not self.expected:
+            head = data.index(b"\r\n\r\n") + 4
+            assert data.startswith(b"HTTP/1.1 200"), data
+            self.expected = head + int(data.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        self.got += len(data)
+        if self.got < self.expected:
+            return
+        self.got = 0
+        now = time.perf_counter()
+        self.done.append(now - self.sent)
+        self.sent = now
+        self.turn += 1
+        self.transport.write(self.requests[self.turn % len(self.requests)])
+
+
+async def load(port: int, requests: Sequence[bytes], concurrency: int, seconds: float) -> tuple[float, list[float]]:
+    """Requests a second, and each one's latency in seconds."""
+    loop = asyncio.get_running_loop()
+    done: list[float] = []
+    clients = [
+        await loop.create_connection(lambda: Client(requests, done), "127.0.0.1", port) for _ in range(concurrency)
+    ]
+    await asyncio.sleep(0.3)
+    done.clear()
+    began = time.perf_counter()
+    await asyncio.sleep(seconds)
+    rate = len(done) / (time.perf_counter() - began)
+    latencies = list(done)
+    for transport, _ in clients:
+        transport.abort()
+    return rate, latencies
+
+
+def measure(port: int, seconds: float, concurrency: int) -> tuple[float, float]:
+    """Requests a second and p99 in milliseconds."""
+    # Rows differ in length, as real ones do; each length is another head.
+    requests = [request("empty", ROW[: len(ROW) - cut]) for cut in range(8)]
+    if concurrency == 0:
+        requests = requests[:1]
+    rate, latencies = uvloop.run(load(port, requests, concurrency, seconds))
+    return rate, statistics.quantiles(latencies, n=100)[98] * 1000
+
+
+def listener() -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(1024)
+    return sock
+
+
+def start_router(home: Path, port_fd: int, worker: str, profile: str) -> list[subprocess.Popen[bytes]]:
+    """A worker and a router on its snapshot."""
+    from clary.dataplane import routes
+
+    address = home / "w.sock"
+    argv = worker.format(socket=address).split() if worker else [sys.executable, "-m", "bench.router", "--be-worker"]
+    worker_process = subprocess.Popen(argv if worker else [*argv, str(address)])
+    variant = routes.VariantRoute("AllTraffic", "v1", 1.0, (routes.ReplicaRoute("r1", f"unix:{address}"),), 1)
+    endpoint = routes.EndpointRoute("123456789012", "us-east-1", "empty", "e1", 1, (variant,))
+    snapshot = routes.Snapshot(1, 1, "123456789012", "us-east-1", auth=False, hosts=(), endpoints=(endpoint,))
+    routes.write_snapshot(home / "routes.json", snapshot)
+    profiler = ["-m", "cProfile", "-o", profile] if profile else []
+    router = subprocess.Popen(
+        [
+            *(
+                sys.executable,
+                *profiler,
+                "-m",
+                "clary.dataplane.router",
+                "--name",
+                "router-0",
+                "--listen-fd",
+                str(port_fd),
+            ),
+            *("--runtime-dir", str(home), "--routes", str(home / "routes.json"), "--spool", str(home / "spool")),
+            *("--log", str(home / "router.log")),
+        ],
+        pass_fds=[port_fd],
+    )
+    return [worker_process, router]
+
+
+def wait_served(port: int) -> None:
+    """Until an invocation is answered."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.create_connection(("127.0.0.1", port)) as probe:
+            probe.sendall(request("empty"))
+            if probe.recv(4096).startswith(b"HTTP/1.1 200"):
+                return
+    raise SystemExit("the server did not answer within 10 s")
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--profile", default="")
+    parser.add_argument("--worker", default="")
+    parser.add_argument("--be-worker", default="")
+    parser.add_argument("--be-echo", type=int, default=-1)
+    given = parser.parse_args(argv)
+    if given.be_worker:
+        empty_worker(given.be_worker)
+    if given.be_echo >= 0:
+        uvloop.run(serve_echo(given.be_echo))
+    print(f"{'c':>4} {'echo/s':>9} {'router/s':>9} {'ratio':>6} {'p99 ms':>7} {'router us':>10} {'worker us':>10}")
+    for concurrency in CONCURRENCY:
+        with tempfile.TemporaryDirectory() as folder, listener() as echo_port, listener() as router_port:
+            echo = subprocess.Popen(
+                [sys.executable, "-m", "bench.router", "--be-echo", str(echo_port.fileno())],
+                pass_fds=[echo_port.fileno()],
+            )
+            wait_served(echo_port.getsockname()[1])
+            floor, _ = measure(echo_port.getsockname()[1], given.seconds, concurrency)
+            echo.kill()
+            echo.wait()
+            processes = start_router(Path(folder), router_port.fileno(), given.worker, given.profile)
+            port = router_port.getsockname()[1]
+            wait_served(port)
+            before = [cpu_s(process.pid) for process in processes]
+            rate, p99_ms = measure(port, given.seconds, concurrency)
+            worker_us, router_us = (
+                (cpu_s(process.pid) - used) / (rate * given.seconds) * 1e6
+                for process, used in zip(processes, before, strict=True)
+            )
+            for process in reversed(processes):
+                process.terminate()
+                process.wait()
+            print(
+                f"{concurrency:4} {floor:9.0f} {rate:9.0f} {rate / floor:6.2f} {p99_ms:7.2f} {router_us:10.1f} "
+                f"{worker_us:10.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

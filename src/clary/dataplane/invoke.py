@@ -1,0 +1,294 @@
+"""InvokeEndpoint on the hot path: from a whole request to its whole answer.
+
+What a microsecond goes to is measured by bench/router.py; what is the same for equal heads or answers is made once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from clary.dataplane import answers
+from clary.dataplane.auth import region_of
+from clary.dataplane.batch import Call
+from clary.dataplane.head import Head, Refused
+from clary.dataplane.http import Connection, Exchange
+from clary.dataplane.limits import Limits
+from clary.dataplane.live import LiveVariant, Table
+from clary.dataplane.plan import Plan, not_found, plan_of, validation
+from clary.kit import loopback
+from clary.kit.clock import MICROS, Clock
+from clary.replica import frames
+from clary.replica.frames import Tag
+
+_PREFIXES_MAX = 256
+# The three timings that end the header of a worker's answers: not part of what the response is made of.
+_TIMINGS_BYTES = 21
+_PREDICT = bytes((Tag.PREDICT_US, 0, 4))
+_QUEUE = bytes((Tag.QUEUE_US, 0, 4))
+_ROWS = bytes((Tag.BATCH_ROWS, 0, 4))
+
+
+class HandOver(Protocol):
+    """The sending end of handoff.sock."""
+
+    def send(self, fd: int, read: bytes, refusal: bytes) -> bool:
+        """Duplicate and pass on a socket; False where control cannot take it."""
+        ...
+
+
+class HotPath:
+    """Everything that one router knows while it serves: the `App` of its connections, the `Outcomes` of its calls."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Clock,
+        table: Table,
+        *,
+        request_id: Callable[[], bytes],
+        draw: Callable[[], float],
+        hand_over: HandOver,
+        private: Callable[[Head], tuple[int, bytes]],
+    ) -> None:
+        """`request_id`: 36 bytes, new each time. `draw`: uniform in [0, 1). `private`: answers what comes on the
+        router's own socket and is no invocation, as (status, JSON)."""
+        self.limits = limits
+        self.now_s = clock.monotonic_s()
+        self.stopping = False
+        self.heads: dict[bytes, Head] = {}
+        self.connections: set[Connection] = set()
+        self.table = table
+        self.inflight = 0
+        """Calls taken and not finished, for a graceful stop."""
+        self._clock = clock
+        self._monotonic_s = clock.monotonic_s
+        self._request_id = request_id
+        self._draw = draw
+        self._hand_over = hand_over
+        self._private = private
+        self._date = answers.DateLine()
+        self._date.at(clock.now_us())
+
+    def use(self, table: Table) -> None:
+        """Swap a new snapshot in."""
+        self.table = table
+        self.heads.clear()
+
+    # -- App: what connections ask -------------------------------------------------------------------------------------
+
+    def request(self, connection: Connection, head: Head, body: bytes) -> Exchange | bytes:
+        """Take one whole request; never raises."""
+        plan = head.plan
+        if plan is None or plan.table is not self.table:
+            try:
+                if head.name is None:
+                    return self._answer_private(head)
+                plan = self._plan(head, body)
+            except Refused as refused:
+                return self.refusal(refused)
+        variant = plan.variant or plan.endpoint.choose(self._draw())
+        if variant is None:
+            name = plan.endpoint.route.name
+            return self.refusal(validation(f"No production variant of endpoint {name} has a weight above 0."))
+        call = Call(connection)
+        call.alone = call.done = False
+        call.delivered = 0
+        call.arrived_s = now_s = self._monotonic_s()
+        call.body = body
+        call.deadline_s = now_s + self.limits.handler_s
+        call.logs_url = plan.logs_url
+        call.request_id = self._request_id()
+        call.tlvs = plan.tlvs
+        call.variant = variant
+        variant.series.concurrent += 1
+        self.inflight += 1
+        queue = variant.queue
+        if queue.poison and queue.poisonous(body):
+            self.crashed(call)
+        elif not queue.submit(call):
+            self._busy(call)
+        return call
+
+    def refusal(self, refused: Refused) -> bytes:
+        """The response of a refusal that no model had a part in."""
+        members: dict[str, str | int] = {"Message": refused.message}
+        return answers.error(refused.status, refused.code, members, self._request_id(), self._date.line)
+
+    def abandoned(self, exchange: Exchange) -> None:
+        """The client is gone; the call counts as taken, not as answered."""
+        if isinstance(exchange, Call) and not exchange.done:
+            exchange.variant.queue.abandoned(exchange)
+            self._count(exchange, 0, model_error=False)
+
+    def hand_over(self, transport: asyncio.Transport, read: bytes) -> bytes | None:
+        """Pass the socket to control, or say that control is down."""
+        refusal = self.refusal(
+            Refused(
+                503, "ServiceUnavailable", "Clary's control process is not answering. Invocations go on; try again."
+            )
+        )
+        socket = transport.get_extra_info("socket")
+        return None if self._hand_over.send(socket.fileno(), read, refusal) else refusal
+
+    # -- Outcomes: what becomes of calls -------------------------------------------------------------------------------
+
+    def answered(self, call: Call, head: bytes, body: bytes) -> None:
+        variant = call.variant
+        if head[-21:-18] == _PREDICT and head[-14:-11] == _QUEUE and head[-7:-4] == _ROWS:
+            key = head[:-_TIMINGS_BYTES]
+        else:
+            key = head
+        known = variant.prefixes.get(key) or self._learn(variant, key, head)
+        if known is None:
+            self._model_error(call, head, body)
+            return
+        status, prefix = known
+        # As _count, without the call: this is the line that every good answer takes.
+        now_s = self._monotonic_s()
+        model_us = int((now_s - call.sent_s) * 1e6)
+        series = variant.series
+        series.observe(status, model_us, int((now_s - call.arrived_s) * 1e6) - model_us, False)
+        series.concurrent -= 1
+        self.inflight -= 1
+        call.done = True
+        if status == 204:  # RFC 9110 15.3.5: no content and no length
+            call.answer(b"%bx-amzn-RequestId: %b\r\n%b\r\n" % (prefix, call.request_id, self._date.line))
+            return
+        call.answer(
+            b"%bx-amzn-RequestId: %b\r\n%bContent-Length: %d\r\n\r\n%b"
+            % (prefix, call.request_id, self._date.line, len(body), body)
+        )
+
+    def crashed(self, call: Call) -> None:
+        self._failed(call, 0, answers.CRASHED)
+
+    def timed_out(self, call: Call) -> None:
+        self._failed(call, 0, answers.TIMED_OUT)
+
+    def unavailable(self, call: Call) -> None:
+        self._busy(call, "No replica of this variant is running. Try again later.")
+
+    def homeless(self, calls: list[Call]) -> None:
+        """Calls that waited for a variant that is no more: to what its endpoint has now, if it still is."""
+        for call in calls:
+            route = call.variant.endpoint.route
+            endpoint = self.table.find_by_uid(route.uid)
+            variant = endpoint.choose(self._draw()) if endpoint else None
+            if variant is None:
+                refused = not_found(route.name, route.account)
+                members: dict[str, str | int] = {"Message": refused.message}
+                self._finish(call, refused.status, refused.code, members, counted=0, model_error=False)
+                continue
+            call.variant.series.concurrent -= 1
+            variant.series.concurrent += 1
+            call.variant = variant
+            call.alone = False
+            if not variant.queue.submit(call):
+                self._busy(call)
+
+    def sweep(self, now_s: float) -> None:
+        """A tenth of a second passed."""
+        self.now_s = now_s
+        self._date.at(self._clock.now_us())
+
+    # -- the parts -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, head: Head, body: bytes) -> Plan:
+        snapshot = self.table.snapshot
+        if snapshot.auth:
+            account = self.table.keyring.verify(head, body, self._clock.now_us() / MICROS).account
+            return plan_of(self.table, head, account, region_of(head))
+        given = head.headers.get
+        reason = loopback.refusal(head.host, given("origin"), given("sec-fetch-site"), snapshot.hosts)
+        if reason is not None:
+            raise Refused(403, "AccessDeniedException", reason)
+        plan = plan_of(self.table, head, snapshot.account, region_of(head))
+        head.plan = plan
+        return plan
+
+    def _answer_private(self, head: Head) -> bytes:
+        status, text = self._private(head)
+        return b"%bContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
+            answers.status_line(status),
+            self._date.line,
+            len(text),
+            text,
+        )
+
+    def _learn(self, variant: LiveVariant, key: bytes, head: bytes) -> tuple[int, bytes] | None:
+        """Status and first lines of the response to an answer with this header; None where it is a ModelError."""
+        tlvs = frames.decode_head(head)
+        status = frames.number(tlvs, Tag.STATUS, 500)
+        if not 200 <= status < 300:
+            return None
+        name = answers.header_text(variant.route.name)
+        lines = [answers.status_line(status), b"x-Amzn-Invoked-Production-Variant: %b\r\n" % name]
+        for tag, header in (
+            (Tag.CONTENT_TYPE, b"Content-Type"),
+            (Tag.CUSTOM_ATTRIBUTES, b"X-Amzn-SageMaker-Custom-Attributes"),
+        ):
+            if tlvs.get(tag):
+                lines.append(b"%b: %b\r\n" % (header, answers.header_text(frames.text(tlvs, tag))))
+        known = status, b"".join(lines)
+        # Custom attributes may differ with each answer: what is remembered stays bounded.
+        if len(variant.prefixes) < _PREFIXES_MAX:
+            variant.prefixes[key] = known
+        return known
+
+    def _model_error(self, call: Call, head: bytes, body: bytes) -> None:
+        tlvs = frames.decode_head(head)
+        status = frames.number(tlvs, Tag.STATUS, 500)
+        message = body[: 2 * answers.MESSAGE_CHARS_MAX].decode("utf-8", "replace")
+        if status == 0 and frames.text(tlvs, Tag.ERROR) == "timeout":
+            message = answers.TIMED_OUT
+        self._failed(call, status, message)
+
+    def _failed(self, call: Call, status: int, message: str) -> None:
+        route = call.variant.endpoint.route
+        members = answers.model_error_members(
+            status,
+            message,
+            logs_url=call.logs_url,
+            region=route.region,
+            account=route.account,
+            endpoint=route.name,
+        )
+        self._finish(call, 424, "ModelError", members, counted=status, model_error=True)
+
+    def _busy(self, call: Call, message: str = "Too many requests wait for this variant. Try again later.") -> None:
+        queue = call.variant.queue
+        members: dict[str, str | int] = {"Message": message}
+        self._finish(
+            call, 503, "ServiceUnavailable", members, counted=503, model_error=False, retry_ms=queue.retry_ms()
+        )
+
+    def _finish(
+        self,
+        call: Call,
+        status: int,
+        code: str,
+        members: dict[str, str | int],
+        *,
+        counted: int,
+        model_error: bool,
+        retry_ms: int = 0,
+    ) -> None:
+        """Answer a call with an error. `counted`: the status that metrics are told, 0 where the model gave none."""
+        call.done = True
+        self._count(call, counted, model_error=model_error)
+        # A 424 tells the variant, as a good answer does: an A/B test must see whose failure it was.
+        variant = call.variant.route.name if model_error else ""
+        call.answer(
+            answers.error(status, code, members, call.request_id, self._date.line, variant=variant, retry_ms=retry_ms)
+        )
+
+    def _count(self, call: Call, status: int, *, model_error: bool) -> None:
+        now_s = self._monotonic_s()
+        model_us = int((now_s - call.sent_s) * 1e6) if call.delivered else -1
+        total_us = int((now_s - call.arrived_s) * 1e6)
+        series = call.variant.series
+        series.observe(status, model_us, total_us - max(0, model_us), model_error)
+        series.concurrent -= 1
+        self.inflight -= 1

@@ -1,0 +1,123 @@
+"""From a hot head to a plan: which endpoint, which variant, what the replica is told (InvokeEndpoint's headers).
+
+Rules: API reference, InvokeEndpoint, and botocore's sagemaker-runtime model, whose lengths and patterns these are.
+"""
+
+from __future__ import annotations
+
+import re
+
+from clary.dataplane.head import Head, Refused
+from clary.dataplane.live import LiveEndpoint, LiveVariant, Table
+from clary.replica import frames
+from clary.replica.frames import Tag
+
+_SAGEMAKER = "x-amzn-sagemaker-"
+_NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*"
+_name_matches = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z").match
+_id_matches = re.compile(r"\S[\x20-\x7e]*\Z").match
+_ID = r"\A\S[\p{Print}]*\z"
+_ASCII = r"\p{ASCII}*"
+_NAME_CHARS_MAX = 63
+_HEADER_CHARS_MAX = 1024
+_ID_CHARS_MAX = 64
+
+_LATER = {
+    "enable-explanations": "EnableExplanations",
+    "inference-component": "InferenceComponentName",
+    "session-id": "SessionId",
+    "target-container-hostname": "TargetContainerHostname",
+    "prefix-aware-id": "PrefixAwareId",
+}
+"""Fields of InvokeEndpoint that Clary does not serve yet, by the rest of their header's name."""
+
+
+class Plan:
+    """What is to be done with every request of one head, under one snapshot."""
+
+    __slots__ = ("endpoint", "logs_url", "table", "tlvs", "variant")
+
+    def __init__(self, table: Table, endpoint: LiveEndpoint, variant: LiveVariant | None, tlvs: bytes, host: str):
+        self.table = table
+        self.endpoint = endpoint
+        self.variant = variant
+        """None: to be drawn by weight."""
+        self.tlvs = tlvs
+        """The part of the REQUEST frame's header that the head decides."""
+        self.logs_url = f"http://{host}/clary/logs/{endpoint.route.name}"
+
+
+def plan_of(table: Table, head: Head, account: str, region: str) -> Plan:
+    """The plan of a head, or Refused with the service's ValidationError."""
+    name = head.name or ""
+    _check(name, "endpointName", _NAME_CHARS_MAX, _name_matches(name), _NAME)
+    tlvs = frames.encode_head(_frame_head(head))
+    endpoint = table.find(account, region, name)
+    if endpoint is None:
+        raise not_found(name, account)
+    given = head.headers.get
+    if given(_SAGEMAKER + "target-model") is not None:
+        raise validation(
+            f"Endpoint {endpoint.route.name} is not a multi-model endpoint and does not support target model header."
+        )
+    variant = endpoint.variants[0] if len(endpoint.variants) == 1 else None
+    target = given(_SAGEMAKER + "target-variant")
+    if target is not None:
+        _check(target, "targetVariant", _NAME_CHARS_MAX, _name_matches(target), _NAME)
+        variant = endpoint.by_name.get(target)
+        if variant is None:
+            names = ", ".join(endpoint.by_name)
+            raise validation(f"Variant {target} of endpoint {endpoint.route.name} not found. It has: {names}.")
+    return Plan(table, endpoint, variant, tlvs, head.host)
+
+
+def not_found(name: str, account: str) -> Refused:
+    """In the words of the hosted service (public-issue)."""
+    return validation(f"Endpoint {name} of account {account} not found.")
+
+
+def validation(message: str) -> Refused:
+    """The runtime API's own refusal."""
+    return Refused(400, "ValidationError", message)
+
+
+def _frame_head(head: Head) -> dict[int, bytes]:
+    """The request's headers as TLVs, checked; every other header is stripped, as the hosted service does."""
+    given = head.headers.get
+    for suffix, member in _LATER.items():
+        if given(_SAGEMAKER + suffix) is not None:
+            raise validation(
+                f"{member} (header X-Amzn-SageMaker-{suffix.title()}) is not served by Clary yet: send the request "
+                "without it."
+            )
+    twice = sorted(name for name in head.repeated if name.startswith(_SAGEMAKER) or name == "content-type")
+    if twice:
+        raise validation(f"The header {twice[0]} is given more than once.")
+    tlvs: dict[int, bytes] = {}
+    for name, member, tag in (
+        ("content-type", "contentType", Tag.CONTENT_TYPE),
+        ("accept", "accept", Tag.ACCEPT),
+        (_SAGEMAKER + "custom-attributes", "customAttributes", Tag.CUSTOM_ATTRIBUTES),
+    ):
+        value = given(name)
+        if value is not None:
+            _check(value, member, _HEADER_CHARS_MAX, value.isascii(), _ASCII)
+            tlvs[tag] = value.encode("ascii")
+    inference_id = given(_SAGEMAKER + "inference-id")
+    if inference_id is not None:
+        _check(inference_id, "inferenceId", _ID_CHARS_MAX, _id_matches(inference_id), _ID)
+        tlvs[Tag.INFERENCE_ID] = inference_id.encode("ascii")
+    return tlvs
+
+
+def _check(value: str, member: str, chars_max: int, matches: object, pattern: str) -> None:
+    """In the words of the services' own validation."""
+    if len(value) > chars_max:
+        broken = f"Member must have length less than or equal to {chars_max}"
+    elif not matches:
+        broken = f"Member must satisfy regular expression pattern: {pattern}"
+    else:
+        return
+    raise validation(
+        f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {broken}"
+    )

@@ -1,0 +1,275 @@
+"""The door of the AWS APIs: an ASGI application that authenticates, decodes, validates, calls and encodes.
+
+It decides nothing about models: what an operation does is in `resources/`, what S3 does in `s3/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from clary.domain.errors import DomainError
+from clary.domain.principal import Principal
+from clary.domain.principal import Scope as Place
+from clary.edge.aws import errors, respond
+from clary.edge.aws.detect import FORM, Target, detect
+from clary.edge.aws.errors import AwsError
+from clary.edge.aws.operation import Answer, Call, Members, Operation
+from clary.edge.aws.protocols import json, query, rest_json
+from clary.edge.aws.protocols.values import Unreadable
+from clary.edge.aws.registry import Registry, refused
+from clary.edge.aws.spec import Spec
+from clary.edge.aws.validate import validate
+from clary.kit import loopback, sigv4
+from clary.kit.clock import MICROS, Clock
+from clary.kit.ids import Ids
+
+
+@dataclass(frozen=True)
+class DoorOptions:
+    """How the door treats its callers."""
+
+    auth: bool
+    """Whether signatures are verified. False: any credential of SigV4's form is taken, and only loopback callers are
+    answered, because everyone who reaches the port may then run code."""
+    account: str
+    """Twelve digits: the account of unverified callers."""
+    region: str
+    """Region of requests whose signature does not name one."""
+    hosts: tuple[str, ...] = ()
+    """Host names answered besides loopback ones, lower case, without port. Only looked at without `auth`."""
+
+
+class S3(Protocol):
+    """The object store's door: answers for itself, errors included."""
+
+    async def __call__(self, call: Call, request: Request, proof: sigv4.Proof | None) -> Response: ...
+
+
+@dataclass(frozen=True)
+class _Head:
+    """One request's head, as SigV4 needs it: latin-1, undecoded."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    """By lower-case name; values of a repeated header joined by commas."""
+
+
+class Door:
+    """`Door(...)` is an ASGI application for `http` scopes."""
+
+    def __init__(
+        self,
+        *,
+        operations: Iterable[Operation],
+        keys: sigv4.Keys,
+        s3: S3,
+        clock: Clock,
+        ids: Ids,
+        options: DoorOptions,
+        spec: Spec | None = None,
+    ) -> None:
+        self._registry = Registry(operations)
+        self._keys = keys
+        self._s3 = s3
+        self._clock = clock
+        self._ids = ids
+        self._options = options
+        self._spec = spec or Spec()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", "the application around the door answers for lifespan"
+        request_id = self._ids.request_id()
+        head = _head_of(scope)
+        request = Request(scope, receive)
+        target, claim, malformed = self._look(head)
+        try:
+            self._admit(head, target, malformed)
+            if target.protocol == "s3":
+                response = await self._object(request, head, claim, request_id)
+            else:
+                response = await self._operation(request, head, target, claim, request_id)
+        except AwsError as error:
+            response = respond.error(self._spec, target, error, request_id)
+        except Unreadable as error:
+            response = respond.error(self._spec, target, errors.unreadable(target.protocol, error.message), request_id)
+        except ClientDisconnect:
+            return
+        except Exception:
+            structlog.get_logger(__name__).exception(
+                "A request failed for a reason that nobody foresaw.",
+                request_id=request_id, protocol=target.protocol, operation=target.operation, path=head.path,
+            )  # fmt: skip
+            response = respond.error(self._spec, target, errors.internal(), request_id)
+        await response(scope, receive, _with_request_id(send, target, request_id))
+
+    def _look(self, head: _Head) -> tuple[Target, sigv4.Claim | None, sigv4.Malformed | None]:
+        """What is asked for and by which signature, or why that cannot be read: the target says how to answer."""
+        claim, malformed = None, None
+        try:
+            claim = sigv4.parse(head.headers, head.query)
+        except sigv4.Malformed as error:
+            malformed = error
+        target = detect(
+            self._spec, method=head.method, path=head.path, query_string=head.query, headers=head.headers, claim=claim
+        )
+        return target, claim, malformed
+
+    def _admit(self, head: _Head, target: Target, malformed: sigv4.Malformed | None) -> None:
+        """Loopback rules of an open server, and a signature that can be read; AwsError."""
+        if not self._options.auth:
+            get = head.headers.get
+            reason = loopback.refusal(get("host"), get("origin"), get("sec-fetch-site"), self._options.hosts)
+            if reason is not None:
+                raise errors.forbidden_origin(target.protocol, reason)
+        if malformed is not None:
+            raise errors.of_signature(target.protocol, malformed)
+
+    def _authenticate(
+        self, head: _Head, target: Target, claim: sigv4.Claim | None, payload: str
+    ) -> tuple[Principal, Place, sigv4.Proof]:
+        """Who asks, where, and the proof; AwsError."""
+        if claim is None:
+            raise errors.of_signature(target.protocol, None)
+        place = claim.credential.region or self._options.region
+        if not self._options.auth:
+            account = self._options.account
+            principal = Principal(account, f"arn:aws:iam::{account}:root", claim.credential.key_id)
+            return principal, Place(account, place), sigv4.Proof(claim, payload)
+        try:
+            # A session token belongs to a temporary key, and Clary gives out none yet.
+            key = None if claim.token else self._keys.lookup(claim.credential.key_id)
+            proof = sigv4.verify(
+                claim, key, method=head.method, path=head.path, query=head.query, headers=head.headers,
+                payload=payload, now_s=self._clock.now_us() / MICROS,
+            )  # fmt: skip
+        except sigv4.SigV4Error as error:
+            raise errors.of_signature(target.protocol, error) from None
+        assert key is not None, "verify raises for an unknown key"
+        if target.service is not None and claim.credential.service != target.service.signing:
+            raise errors.wrong_scope(target.protocol, target.service.signing)
+        return Principal(key.account, key.arn, key.key_id), Place(key.account, place), proof
+
+    def _call(self, request: Request, principal: Principal, place: Place, head: _Head, request_id: str) -> Call:
+        url = f"{request.url.scheme}://{head.headers.get('host', '')}"
+        return Call(principal, place, request_id, head.headers.get("user-agent", ""), url)
+
+    async def _object(self, request: Request, head: _Head, claim: sigv4.Claim | None, request_id: str) -> Response:
+        target = Target("s3", None, "")
+        try:
+            payload = sigv4.payload_literal(head.headers, presigned=claim is not None and claim.presigned)
+        except sigv4.Malformed as error:
+            if claim is not None and self._options.auth:
+                raise errors.of_signature("s3", error) from None
+            payload = sigv4.UNSIGNED_PAYLOAD
+        principal, place, proof = self._authenticate(head, target, claim, payload)
+        return await self._s3(self._call(request, principal, place, head, request_id), request, proof)
+
+    async def _operation(
+        self, request: Request, head: _Head, target: Target, claim: sigv4.Claim | None, request_id: str
+    ) -> Response:
+        service = target.service
+        if service is None:
+            raise errors.unknown_operation(_nobody(target, claim))
+        body = await _body_of(request, service.body_bytes_max)
+        principal, place, _ = self._authenticate(head, target, claim, hashlib.sha256(body).hexdigest())
+        fields = {}
+        if target.protocol == "query":
+            fields = _fields(head, body)
+            target = Target("query", service, fields.get("Action", ""))
+        call = self._call(request, principal, place, head, request_id)
+        return await self._run(target, head, body, fields, call)
+
+    async def _run(self, target: Target, head: _Head, body: bytes, fields: dict[str, str], call: Call) -> Response:
+        """Decode, validate, call, encode."""
+        service = target.service
+        assert service is not None
+        model = self._spec.operation(service.name, target.operation)
+        if model is None:
+            raise errors.unknown_operation(f"{service.title} has no operation {target.operation[:128]!r}.")
+        operation = self._registry.find(service.name, target.operation)
+        if operation is None or target.protocol == "cbor":
+            raise errors.not_served(service.title, target.operation, target.protocol)
+        shape = model.input_shape
+        members: Members
+        if target.protocol == "query":
+            members = query.parse(fields, shape)
+        elif target.protocol == "json":
+            members = json.parse(body, shape)
+        else:
+            members = rest_json.parse(rest_json.Head(head.path, head.query, head.headers), body, model)
+        wrong = validate(members, shape)
+        if wrong is not None:
+            raise errors.invalid(service.name, wrong)
+        found = refused(operation, members, shape)
+        if found is not None:
+            raise errors.refused_field(service.name, *found)
+        try:
+            given = await operation.handler(call, members)
+        except DomainError as error:
+            raise errors.of_domain(service.name, error) from error
+        return respond.answer(
+            self._spec, target, model, given if isinstance(given, Answer) else Answer(given), call.request_id
+        )
+
+
+def _head_of(scope: Scope) -> _Head:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    path = scope.get("raw_path") or scope["path"].encode()
+    return _Head(scope["method"], path.decode("latin-1"), scope["query_string"].decode("latin-1"), headers)
+
+
+async def _body_of(request: Request, body_bytes_max: int) -> bytes:
+    """The whole body; AwsError as soon as it is known to be too long, ClientDisconnect."""
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > body_bytes_max:
+        raise errors.too_large(body_bytes_max)
+    chunks: list[bytes] = []
+    length = 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length > body_bytes_max:
+            raise errors.too_large(body_bytes_max)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _fields(head: _Head, body: bytes) -> dict[str, str]:
+    """Form fields of a query request, from its query string and its body; Unreadable."""
+    fields = query.form_fields(head.query)
+    if head.headers.get("content-type", FORM).startswith(FORM):
+        fields |= query.form_fields(body.decode("latin-1"))
+    return fields
+
+
+def _nobody(target: Target, claim: sigv4.Claim | None) -> str:
+    """Which service nobody answers for."""
+    signing = claim.credential.service if claim is not None else ""
+    operation = f" with an operation {target.operation[:128]!r}" if target.operation else ""
+    return f"Clary has no service {signing[:64]!r}{operation}."
+
+
+def _with_request_id(send: Send, target: Target, request_id: str) -> Send:
+    """`send`, with the service's request-id header on answers that lack it."""
+    name = b"x-amz-request-id" if target.protocol == "s3" else b"x-amzn-requestid"
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = message.setdefault("headers", [])
+            if not any(key.lower() == name for key, _ in headers):
+                headers.append((name, request_id.encode()))
+        await send(message)
+
+    return sending

@@ -1,0 +1,240 @@
+"""Apply actions to the world: rows, artifacts, placement, routes. No policy: what to do, the plan says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+import structlog
+from sqlalchemy import Connection
+
+from clary.artifacts.fetch import Artifacts
+from clary.dataplane.routes import KeyRoute
+from clary.domain.endpoint import RevisionVariant
+from clary.domain.errors import ArtifactError
+from clary.domain.instance_types import INSTANCE_TYPES
+from clary.kit.clock import Clock
+from clary.kit.ids import Ids
+from clary.kit.threads import Threads
+from clary.placement.base import Placement, ReplicaSpec
+from clary.reconcile import rows
+from clary.reconcile.endpoint import (
+    Action,
+    DrainReplica,
+    Fetch,
+    ForgetEndpoint,
+    ForgetReplica,
+    MarkReady,
+    PinHave,
+    Publish,
+    SetStatus,
+    StartReplica,
+    StopReplica,
+    Unpublish,
+    WakeAt,
+    Want,
+)
+from clary.reconcile.routing import Routing
+from clary.store.base import Store
+from clary.store.keys import live_keys
+from clary.store.seal import Seal
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that acting touches."""
+
+    store: Store
+    clock: Clock
+    ids: Ids
+    placement: Placement
+    artifacts: Artifacts
+    routing: Routing
+    seal: Seal
+    """Opens the keys that routers check signatures with."""
+    threads: Threads
+    """For fetches and sweeps: slow disk and network work."""
+    cores: int = 1
+    """Cores of this machine that replicas share."""
+
+
+class Actor:
+    """Applies actions. What it holds in memory is rebuilt from the store by `load`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._wish: dict[str, ReplicaSpec] = {}
+        self._owners: dict[str, str] = {}
+        self._wish_version = 0
+        self._applied_version = 0
+        self._apply_lock = asyncio.Lock()
+        self._fetches = 0
+        self._sweep_lock = asyncio.Lock()
+        self._sweep_due = True
+
+    async def load(self) -> list[str]:
+        """Take over what runs and what is routed; the uids of all endpoints, each of which wants a plan."""
+        world = self._world
+        await world.routing.load()
+        uids = await world.store.read(rows.endpoint_uids)
+        self._owners = await world.store.read(rows.replica_owners)
+        await self._take_wish()
+        await self.apply()
+        await world.routing.retain(set(uids), await self._keys())
+        return uids
+
+    def endpoint_of(self, replica_uid: str) -> str | None:
+        """The endpoint that a replica belongs to, until it is forgotten."""
+        return self._owners.get(replica_uid)
+
+    def on_disk(self, pins: Mapping[str, PinHave]) -> dict[str, PinHave]:
+        """Pins without those whose folder is gone: the plan fetches them again."""
+        path_of = self._world.artifacts.path_of
+        return {url: pin for url, pin in pins.items() if not pin.digest or path_of(pin.digest) is not None}
+
+    async def publish_keys(self) -> None:
+        """Give the routers the keys as they are in the store."""
+        await self._world.routing.replace_keys(await self._keys())
+
+    async def act(self, want: Want, action: Action) -> None:
+        """Apply one action to the endpoint of `want`. Wishes reach placement by the `apply` that follows."""
+        now_us, write = self._world.clock.now_us(), self._world.store.write
+        match action:
+            case Fetch(url=url):
+                await self._fetch(want, url)
+            case StartReplica(variant=variant):
+                await self._start(want, variant)
+            case MarkReady(uid=uid, address=address):
+                await write(lambda connection: rows.mark_ready(connection, uid, address, now_us))
+            case Publish(route=route):
+                await self._world.routing.publish(want.uid, route)
+            case Unpublish():
+                await self._world.routing.publish(want.uid, None)
+            case DrainReplica(uid=uid):
+                await write(lambda connection: rows.mark_draining(connection, uid, now_us))
+                await self._world.placement.drain(uid)
+            case StopReplica(uid=uid):
+                await write(lambda connection: rows.mark_stopping(connection, uid, now_us))
+                self._unwish(uid)
+            case ForgetReplica(uid=uid):
+                await write(lambda connection: rows.drop_replica(connection, uid))
+                self._owners.pop(uid, None)
+            case SetStatus():
+                await write(lambda connection: rows.set_status(connection, want.uid, want.generation, action, now_us))
+                _log.info("an endpoint settled", endpoint=want.name, status=action.status.value, reason=action.reason)
+            case ForgetEndpoint():
+                await write(lambda connection: rows.drop_endpoint(connection, want.uid))
+                self._sweep_due = True
+                _log.info("an endpoint is deleted", endpoint=want.name, endpoint_uid=want.uid)
+            case WakeAt():
+                pass  # the loop's to keep
+            case _:
+                assert_never(action)
+
+    async def apply(self) -> None:
+        """Give placement the whole wish, if it changed; callers that come together share one call."""
+        mine = self._wish_version
+        async with self._apply_lock:
+            if self._applied_version >= mine:
+                return
+            version = self._wish_version
+            await self._world.placement.apply(tuple(self._wish[uid] for uid in sorted(self._wish)))
+            self._applied_version = version
+
+    async def sweep(self) -> None:
+        """Remove artifacts that no endpoint stands on any more; at the first call those a crash left behind, too."""
+        if not self._sweep_due:
+            return
+        async with self._sweep_lock:
+            # A fetch that has pinned and not yet noted its digest would lose it; the last fetch sweeps instead.
+            if self._fetches or not self._sweep_due:
+                return
+            keep = await self._world.store.read(rows.pinned_digests)
+            removed = await self._world.threads.run(lambda: self._world.artifacts.sweep(keep))
+            self._sweep_due = False
+        if removed:
+            _log.info("unused artifacts were removed", artifacts=len(removed))
+
+    async def _fetch(self, want: Want, url: str) -> None:
+        world = self._world
+        async with self._sweep_lock:
+            self._fetches += 1
+        try:
+            try:
+                pinned = await world.threads.run(lambda: world.artifacts.fetch(url))
+                pin = PinHave(pinned.digest)
+            except ArtifactError as error:
+                pin = PinHave("", error.cause, error.remedy)
+            now_us = world.clock.now_us()
+            again = await world.store.write(lambda connection: rows.add_pin(connection, want.uid, url, pin, now_us))
+        finally:
+            self._fetches -= 1
+        if again:
+            await self._take_wish()
+
+    async def _take_wish(self) -> None:
+        """Wish every replica that the store wishes and whose artifact is on disk."""
+        for noted in await self._world.store.read(rows.wished_replicas):
+            spec = None if noted.uid in self._wish else self._spec(noted)
+            if spec is not None:
+                self._wish[noted.uid] = spec
+        self._wish_version += 1
+
+    async def _start(self, want: Want, variant_name: str) -> None:
+        world = self._world
+        now_us = world.clock.now_us()
+        uid = world.ids.ulid(now_us)
+        threads = threads_of(want, variant_name, world.cores)
+        new = rows.NewReplica(uid, want.uid, want.generation, variant_name, threads)
+
+        def add(connection: Connection) -> rows.NotedReplica:
+            rows.add_replica(connection, new, now_us)
+            return rows.wished_replica(connection, uid)
+
+        noted = await world.store.write(add)
+        spec = self._spec(noted)
+        assert spec is not None, "the plan starts replicas only once their artifact is pinned"
+        self._owners[uid] = want.uid
+        self._wish[uid] = spec
+        self._wish_version += 1
+
+    def _unwish(self, uid: str) -> None:
+        if self._wish.pop(uid, None) is not None:
+            self._wish_version += 1
+
+    def _spec(self, noted: rows.NotedReplica) -> ReplicaSpec | None:
+        """The same specification for the same rows, whenever: a changed one would be another replica."""
+        path = self._world.artifacts.path_of(noted.digest)
+        if path is None:
+            _log.error("a pinned artifact is gone from disk", digest=noted.digest, endpoint=noted.endpoint.name)
+            return None
+        variant = next(v for v in noted.revision.variants if v.name == noted.variant)
+        return ReplicaSpec(
+            uid=noted.uid,
+            endpoint=noted.endpoint.name,
+            variant=variant.name,
+            endpoint_uid=noted.endpoint.uid,
+            runtime=variant.container.runtime,
+            image_tag=variant.container.image_tag,
+            model_dir=path,
+            artifact_digest=noted.digest,
+            env=variant.container.environment,
+            threads=noted.threads,
+            load_timeout_s=float(variant.load_timeout_s),
+        )
+
+    async def _keys(self) -> tuple[KeyRoute, ...]:
+        live = await self._world.store.read(lambda connection: live_keys(connection, self._world.seal))
+        return tuple(KeyRoute(key.key_id, key.secret, key.account, key.arn) for key in live)
+
+
+def threads_of(want: Want, variant_name: str, cores: int) -> int:
+    """A replica's share of `cores` among the replicas of its endpoint, at least 1, at most its instance type's."""
+    replicas = sum(variant.instance_count for variant in want.revision.variants)
+    variant: RevisionVariant = next(v for v in want.revision.variants if v.name == variant_name)
+    kind = INSTANCE_TYPES.get(variant.instance_type)
+    return max(1, min(cores // replicas, kind.vcpus if kind else cores))

@@ -1,0 +1,111 @@
+"""The routers' snapshot as reconcile keeps it: one file, replaced whole, then the routers are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from clary.dataplane.routes import FORMAT, EndpointRoute, KeyRoute, Snapshot, read_snapshot, write_snapshot
+from clary.kit.threads import Threads
+
+_log = structlog.get_logger(__name__)
+
+Ping = Callable[[], Awaitable[None]]
+"""Tells every router that the file changed, and waits until they read it, within a bound of its own."""
+
+
+@dataclass(frozen=True)
+class SnapshotOptions:
+    """What a snapshot says besides endpoints and keys."""
+
+    path: Path
+    """`HOME/run/routes.json`."""
+    account: str
+    """Account of unsigned requests."""
+    region: str
+    """Region of unsigned requests whose endpoint name is not unique across regions."""
+    auth: bool = False
+    """Whether invocations must be signed."""
+    hosts: tuple[str, ...] = ()
+    """Host names answered besides loopback ones, lower case."""
+
+
+class Routing:
+    """The published routes and keys. One writer at a time; changes that arrive together share a write."""
+
+    def __init__(self, options: SnapshotOptions, threads: Threads, ping: Ping) -> None:
+        self._options = options
+        self._threads = threads
+        self._ping = ping
+        self._endpoints: dict[str, EndpointRoute] = {}
+        self._keys: tuple[KeyRoute, ...] = ()
+        self._revision = 0
+        self._version = 0
+        self._written = 0
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Take over what the file says, so that endpoints in service stay routed while control starts."""
+        try:
+            snapshot = await self._threads.run(lambda: read_snapshot(self._options.path))
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            _log.warning("the routes file cannot be read and is written anew", error=str(error))
+            return
+        self._revision = snapshot.revision
+        self._keys = snapshot.keys
+        self._endpoints = {route.uid: route for route in snapshot.endpoints}
+
+    def route_of(self, uid: str) -> EndpointRoute | None:
+        """What routers were told of an endpoint."""
+        return self._endpoints.get(uid)
+
+    async def publish(self, uid: str, route: EndpointRoute | None) -> None:
+        """Replace or remove an endpoint's route; returns once the file is durable and the routers were told."""
+        if route is None:
+            self._endpoints.pop(uid, None)
+        else:
+            self._endpoints[uid] = route
+        await self._write()
+
+    async def retain(self, uids: set[str], keys: tuple[KeyRoute, ...]) -> None:
+        """Drop routes of endpoints that are no more, replace the keys, and write in any case."""
+        self._endpoints = {uid: route for uid, route in self._endpoints.items() if uid in uids}
+        self._keys = keys
+        await self._write()
+
+    async def replace_keys(self, keys: tuple[KeyRoute, ...]) -> None:
+        """Publish other keys; nothing is written where they are the same."""
+        if keys != self._keys:
+            self._keys = keys
+            await self._write()
+
+    def endpoints(self) -> Mapping[str, EndpointRoute]:
+        """Everything published, by endpoint uid."""
+        return dict(self._endpoints)
+
+    async def _write(self) -> None:
+        self._version += 1
+        mine = self._version
+        async with self._lock:
+            if self._written >= mine:
+                return
+            version, self._revision = self._version, self._revision + 1
+            snapshot = Snapshot(
+                format=FORMAT,
+                revision=self._revision,
+                account=self._options.account,
+                region=self._options.region,
+                auth=self._options.auth,
+                hosts=self._options.hosts,
+                endpoints=tuple(sorted(self._endpoints.values(), key=lambda route: route.uid)),
+                keys=self._keys,
+            )
+            await self._threads.run(lambda: write_snapshot(self._options.path, snapshot))
+            await self._ping()
+            self._written = version

@@ -1,0 +1,107 @@
+"""Loading and the contract check: a replica says `ready` only after its model answered a probe."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from clary.runtimes.base import Joins, LoadError, LoadOptions, Model, ModelError, Runtime, joins_of
+from clary.runtimes.registry import UnknownRuntimeError, runtime_named
+from clary.worker.options import WorkerOptions
+from clary.worker.report import Report
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that answers."""
+
+    model: Model
+    joins: Joins
+    report: Report
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A model that cannot serve, with the report that says why."""
+
+    report: Report
+    error: Optional[BaseException]  # noqa: UP045 - Python 3.9
+    """For the log."""
+
+
+def load(options: WorkerOptions, pid: int) -> Union[Loaded, Refused]:  # noqa: UP007 - Python 3.9
+    """Load and check. Never raises: whatever goes wrong becomes a report with cause and remedy."""
+    started_s = time.monotonic()
+    try:
+        runtime = runtime_named(options.runtime)
+        model = runtime.load(
+            LoadOptions(Path(options.model_dir), options.image_tag, dict(options.env), max(1, options.threads))
+        )
+        _check_contract(model)
+        load_ms = round((time.monotonic() - started_s) * 1000)
+        return Loaded(model, joins_of(runtime, model), _ready(runtime, model, options, pid, load_ms))
+    except LoadError as error:
+        return _refused(options, pid, error.cause, error.remedy, error)
+    except UnknownRuntimeError as error:
+        return _refused(options, pid, f"{error}.", "Use an image of a runtime that is served.", error)
+    except ImportError as error:
+        library = (error.name or "a library").partition(".")[0]
+        cause = f"The library {library!r} that this model needs cannot be imported: {error}."
+        return _refused(options, pid, cause, f"Install it: pip install 'clary[{options.runtime}]'", error)
+    except MemoryError as error:
+        cause = "The model did not fit into memory while loading."
+        return _refused(options, pid, cause, "Choose a larger instance type or a smaller model.", error)
+    except Exception as error:
+        cause = f"Loading the model raised {type(error).__name__}: {error}."
+        return _refused(options, pid, cause, "The replica's log holds the traceback (clary logs).", error)
+
+
+def timed_out(options: WorkerOptions, pid: int) -> Refused:
+    """The report of a load that took too long."""
+    cause = f"The model did not load within {options.load_timeout_s:g} s."
+    remedy = "Raise ContainerStartupHealthCheckTimeoutInSeconds, or use a smaller model."
+    return _refused(options, pid, cause, remedy, None)
+
+
+def _ready(runtime: Runtime, model: Model, options: WorkerOptions, pid: int, load_ms: int) -> Report:
+    return Report(
+        state="ready",
+        runtime=options.runtime,
+        pid=pid,
+        joins=joins_of(runtime, model).value,
+        pure=runtime.pure,
+        libraries=dict(model.libraries),
+        width=model.signature.width,
+        outputs=model.signature.outputs,
+        load_ms=load_ms,
+    )
+
+
+def _refused(
+    options: WorkerOptions,
+    pid: int,
+    cause: str,
+    remedy: str,
+    error: Optional[BaseException],  # noqa: UP045
+) -> Refused:
+    return Refused(Report(state="failed", runtime=options.runtime, pid=pid, cause=cause, remedy=remedy), error)
+
+
+def _check_contract(model: Model) -> None:
+    """Answer the model's own probe once, through the same steps as a request."""
+    probe = model.probe()
+    if probe is None:
+        return
+    body, content_type = probe
+    try:
+        data = model.decode(memoryview(body), content_type)
+        accept = model.check_accept("")
+        (result,) = model.predict([data])
+        model.encode(result, accept)
+    except ModelError as error:
+        raise LoadError(
+            f"The model loads but does not answer a probe row: {error.message}.",
+            "Check that the artifact is a model for prediction and was saved whole.",
+        ) from error

@@ -1,0 +1,34 @@
+"""Watches one predict at a time: one that runs far past its deadline ends the process, stacks in the log."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+from clary.worker.executor import Executor
+from clary.worker.report import WorkerLog
+
+EXIT_HUNG = 70
+"""Exit status of a worker whose predict hung (EX_SOFTWARE)."""
+_CHECK_S = 0.5
+
+
+def watch(executor: Executor, log: WorkerLog, check_s: float = _CHECK_S) -> threading.Thread:
+    """Start the watch; the agent starts the worker anew after it ended itself."""
+
+    def run() -> None:
+        while True:
+            time.sleep(check_s)
+            overrun_ns = executor.overrun_ns
+            if overrun_ns and time.monotonic_ns() > overrun_ns:
+                log.write("A predict ran far past its deadline; the worker ends.", "error", status=EXIT_HUNG)
+                faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+                sys.stderr.flush()
+                os._exit(EXIT_HUNG)
+
+    thread = threading.Thread(target=run, name="watchdog", daemon=True)
+    thread.start()
+    return thread

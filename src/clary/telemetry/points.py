@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -81,6 +82,16 @@ class Sample:
     at_s: int
     """UTC seconds."""
     cell: Cell
+
+
+def encode_dimensions(dimensions: Dimensions) -> str:
+    """The stored form: JSON pairs in the order given, which is by name."""
+    return json.dumps(dimensions, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode_dimensions(stored: str) -> Dimensions:
+    """What `encode_dimensions` was given."""
+    return tuple((name, value) for name, value in json.loads(stored))
 
 
 def samples_of(delta: Delta) -> Iterator[Sample]:

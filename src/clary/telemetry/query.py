@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clary.domain.principal import Scope
-from clary.telemetry.points import Cell, Dimensions
+from clary.telemetry.points import Cell, Dimensions, decode_dimensions, encode_dimensions
 from clary.telemetry.sketch import Sketch
-from clary.telemetry.store import RETENTION_S, encode_dimensions
+from clary.telemetry.store import RETENTION_S
 
 _HAS_NAME = "EXISTS (SELECT 1 FROM json_each(dimensions) AS d WHERE d.value ->> 0 = ?)"
 _HAS_PAIR = "EXISTS (SELECT 1 FROM json_each(dimensions) AS d WHERE d.value ->> 0 = ? AND d.value ->> 1 = ?)"
@@ -53,19 +52,19 @@ def resolution_for(period_s: int, start_s: int) -> int:
 
 
 def read_points(
-    db: sqlite3.Connection, scope: Scope, metric: Metric, resolution_s: int, start_s: int, end_s: int
+    db: sqlite3.Connection, scope: Scope, metric: Metric, span: tuple[int, int, int], *, sketches: bool = True
 ) -> list[Point]:
-    """Points from `start_s` (inclusive) to `end_s` (exclusive), in order of time and unit.
+    """Points in order of time and unit. `span`: resolution, start (inclusive) and end (exclusive), in seconds.
 
     Several resources that bore the name one after the other are one metric; routers' shares of a gauge are added up.
     """
     rows = db.execute(
-        """SELECT point.at, unit, resource, part, count, sum, min, max, sketch
+        """SELECT point.at, unit, resource, part, count, sum, min, max, CASE WHEN ? THEN sketch END
         FROM series JOIN point ON point.series = series.id AND point.resolution = ? AND point.at >= ? AND point.at < ?
         WHERE account = ? AND region = ? AND namespace = ? AND metric = ? AND dimensions = ?
         ORDER BY point.at, unit, resource, part""",
         (
-            *(resolution_s, start_s, end_s, scope.account, scope.region),
+            *(sketches, *span, scope.account, scope.region),
             *(metric.namespace, metric.name, encode_dimensions(metric.dimensions)),
         ),
     )
@@ -108,7 +107,4 @@ def list_metrics(
         " ORDER BY namespace, metric, dimensions LIMIT ?",
         (*values, count_max),
     )
-    return [
-        Metric(namespace, name, tuple((key, value) for key, value in json.loads(dimensions)))
-        for namespace, name, dimensions in rows
-    ]
+    return [Metric(namespace, name, decode_dimensions(dimensions)) for namespace, name, dimensions in rows]

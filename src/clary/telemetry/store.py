@@ -8,7 +8,6 @@ anew: metrics are worth keeping, and never worth an outage.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from typing import TypeVar
 
 from clary.kit.clock import MICROS
 from clary.telemetry.delta import Delta
-from clary.telemetry.points import Cell, Dimensions, Sample, SeriesKey, samples_of
+from clary.telemetry.points import Cell, Sample, SeriesKey, encode_dimensions, samples_of
 from clary.telemetry.sketch import Sketch, merged
 
 FORMAT = 1
@@ -273,11 +272,6 @@ class MetricStore:
                 db.execute("DELETE FROM series WHERE id = ?", (series,))
                 self._ids.clear()
         db.execute("DELETE FROM taken WHERE at < ?", (now_s - RETENTION_S[60],))
-
-
-def encode_dimensions(dimensions: Dimensions) -> str:
-    """The stored form: JSON pairs in the order given, which is by name."""
-    return json.dumps(dimensions, separators=(",", ":"), ensure_ascii=False)
 
 
 def _merge_sketches(one: bytes | None, two: bytes | None) -> bytes | None:

@@ -42,7 +42,7 @@ def threads() -> Iterator[Threads]:
 def invocations(store: MetricStore) -> float:
     with store.reader() as db:
         metric = Metric(SAGEMAKER, "Invocations", DIMENSIONS)
-        return sum(p.cell.sum for p in read_points(db, Scope("1", "r"), metric, 60, 0, 2**40))
+        return sum(p.cell.sum for p in read_points(db, Scope("1", "r"), metric, (60, 0, 2**40)))
 
 
 def fill(folder: Path, seconds: int, options: SpoolOptions | None = None, boot_id: str = "b") -> Recorder:

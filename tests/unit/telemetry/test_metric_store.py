@@ -53,7 +53,7 @@ def a_delta(sequence: int, *variants: VariantDelta, at_s: int = NOW_S, router: s
 
 def points(store: MetricStore, metric: str, resolution_s: int = 1, dims: Dimensions = DIMENSIONS) -> list[Point]:
     with store.reader() as db:
-        return read_points(db, SCOPE, Metric(SAGEMAKER, metric, dims), resolution_s, 0, 2**40)
+        return read_points(db, SCOPE, Metric(SAGEMAKER, metric, dims), (resolution_s, 0, 2**40))
 
 
 @pytest.fixture

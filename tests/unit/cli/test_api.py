@@ -44,7 +44,12 @@ def test_every_kind_of_error_has_its_exit_status(status: int, code: str, message
     [
         ({}, b'{"__type": "com.amazon#ValidationException", "message": "m"}', "ValidationException", "m"),
         ({"x-amzn-errortype": "ModelError:http://internal/"}, b'{"Message": "m"}', "ModelError", "m"),
-        ({}, b"<Error><Code>NoSuchKey</Code><Message>a &lt;b&gt; &amp;amp;</Message></Error>", "NoSuchKey", "a <b> &amp;"),
+        (
+            {},
+            b"<Error><Code>NoSuchKey</Code><Message>a &lt;b&gt; &amp;amp;</Message></Error>",
+            "NoSuchKey",
+            "a <b> &amp;",
+        ),
         ({}, b'<E xmlns="x"><Error><Code>A</Code><Message>m</Message></Error></E>', "A", "m"),
         ({}, b'{"code": "AccessDenied", "message": "m"}', "AccessDenied", "m"),
         ({}, b"Bad Gateway\n", "", "Bad Gateway"),
@@ -71,7 +76,9 @@ def test_requests_are_signed_for_their_service_and_region(scripted: Scripted) ->
     scripted.api.sagemaker("ListModels")
     scripted.api.invoke("a b/c", b"1", {"content-type": "text/csv"})
     found = [request.headers["authorization"] for request in scripted.asked]
-    assert all(re.match(r"AWS4-HMAC-SHA256 Credential=CLARYID/\d{8}/us-east-1/sagemaker/aws4_request, ", f) for f in found)
+    assert all(
+        re.match(r"AWS4-HMAC-SHA256 Credential=CLARYID/\d{8}/us-east-1/sagemaker/aws4_request, ", f) for f in found
+    )
     assert scripted.asked[1].path == "/endpoints/a%20b%2Fc/invocations"
 
 

@@ -35,7 +35,9 @@ def test_homes_own_server_is_found_with_its_root_key_even_beside_keys_of_a_real_
 
 
 @pytest.mark.parametrize("given", [{"CLARY_URL": "http://other:1"}, {"AWS_ENDPOINT_URL": "http://other:1/"}])
-def test_a_server_named_by_the_environment_is_asked_with_the_environments_keys(home: Path, given: dict[str, str]) -> None:
+def test_a_server_named_by_the_environment_is_asked_with_the_environments_keys(
+    home: Path, given: dict[str, str]
+) -> None:
     target = find(None, home, None, None, {**AWS, **given})
     assert (target.url, target.keys.key_id) == ("http://other:1", "AKIAREAL")
 

@@ -14,11 +14,18 @@ from clary.cli.connect import Keys, Target
 from clary.cli.env import MARK, Shell, conflicting, lines, variables, write_profile
 from clary.cli.exit_codes import CliError
 
-TARGET = Target("http://127.0.0.1:8430", "default", "eu-west-1", Keys("CLARYID", "se'cr$et", "", "root key"), Path("/h"))
+TARGET = Target(
+    "http://127.0.0.1:8430", "default", "eu-west-1", Keys("CLARYID", "se'cr$et", "", "root key"), Path("/h")
+)
 
 
 def test_a_shell_that_evaluates_the_lines_has_the_variables_and_lost_those_in_the_way() -> None:
-    environ = {"AWS_PROFILE": "work", "AWS_ENDPOINT_URL_S3": "http://minio", "AWS_SESSION_TOKEN": "t", "PATH": os.defpath}
+    environ = {
+        "AWS_PROFILE": "work",
+        "AWS_ENDPOINT_URL_S3": "http://minio",
+        "AWS_SESSION_TOKEN": "t",
+        "PATH": os.defpath,
+    }
     script = "\n".join(lines(Shell.SH, variables(TARGET, environ), conflicting(environ)))
     out = subprocess.run(["sh", "-c", f"{script}\nenv"], env=environ, capture_output=True, text=True, check=True).stdout
     seen = dict(line.split("=", 1) for line in out.splitlines() if line.startswith("AWS_"))

@@ -22,7 +22,9 @@ from clary.domain.errors import NotServed
 from clary.domain.principal import Principal, Scope
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Answer, Call
+from clary.edge.aws.registry import problems
 from clary.edge.aws.resources import cloudwatch
+from clary.edge.aws.spec import Spec
 from clary.kit.clock import VirtualClock
 from clary.kit.threads import Threads
 from clary.telemetry.delta import decode_deltas
@@ -30,6 +32,7 @@ from clary.telemetry.points import Cell, Sample, SeriesKey
 from clary.telemetry.recorder import Recorder
 from clary.telemetry.spool import segments
 from clary.telemetry.store import MetricStore
+from tests.support.door import Served, serve_door
 
 NOW_S = 1_700_000_040
 NOW = datetime.fromtimestamp(NOW_S, UTC)
@@ -423,19 +426,75 @@ def test_no_account_is_linked_to_another(ask: Ask, store: MetricStore) -> None:
 
 def test_every_input_field_is_listed() -> None:
     desk = MetricDesk(MetricStore(Path("unused")), Threads("unused", 1), VirtualClock())
+    spec = Spec()
+    assert [problem for operation in cloudwatch.operations(desk) for problem in problems(operation, spec)] == []
 
-    def paths(shape: Shape, prefix: str = "") -> Iterator[str]:
-        if isinstance(shape, ListShape):
-            yield from paths(shape.member, f"{prefix}[]")
-        elif isinstance(shape, StructureShape):
-            for name, member in shape.members.items():
-                path = f"{prefix}.{name}".lstrip(".")
-                yield path
-                yield from paths(member, path)
 
-    for operation in cloudwatch.operations(desk):
-        known = set(paths(MODEL.operation_model(operation.name).input_shape))
-        assert set(operation.fields) <= known
-        assert set(operation.notes) <= set(operation.fields)
-        for path in known:
-            assert any(path == field or path.startswith((f"{field}.", f"{field}[")) for field in operation.fields), path
+# -- real clients ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(store: MetricStore) -> Iterator[Served]:
+    threads = Threads("test", 1)
+    desk = MetricDesk(store, threads, VirtualClock(NOW_S * 1_000_000))
+    with serve_door(cloudwatch.operations(desk)) as served:
+        yield served
+    threads.close()
+
+
+def client(served: Served, protocol: str) -> Any:
+    """Today's boto3 prefers json; older ones know query only, which the environment's model is made to say."""
+    session = botocore.session.Session()
+    loader = session.get_component("data_loader")
+    original = loader.load_service_model
+
+    def load(service: str, kind: str, api_version: str | None = None) -> Any:
+        model = original(service, kind, api_version)
+        if kind != "service-2":
+            return model
+        metadata = {**model["metadata"], "protocol": protocol, "protocols": [protocol]}
+        if protocol == "query":
+            del metadata["awsQueryCompatible"]
+        return {**model, "metadata": metadata}
+
+    loader.load_service_model = load
+    made = session.create_client(
+        "cloudwatch",
+        region_name=SCOPE.region,
+        endpoint_url=served.url,
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+    )
+    served.clients.append(made)
+    return made
+
+
+@pytest.mark.parametrize("protocol", ["json", "query"])
+def test_an_unmodified_client_reads_metrics(served: Served, store: MetricStore, protocol: str) -> None:
+    put(store, {60 * n: one(n) for n in range(1, 6)})
+    boto = client(served, protocol)
+    got = boto.get_metric_statistics(**statistics(Statistics=["Sum", "SampleCount"], Period=300))
+    assert got["Label"] == "M"
+    assert sum(point["Sum"] for point in got["Datapoints"]) == 15
+    assert {point["Unit"] for point in got["Datapoints"]} == {"None"}
+    pages = boto.get_paginator("get_metric_data").paginate(**data(query()), PaginationConfig={"PageSize": 2})
+    results = [result for page in pages for result in page["MetricDataResults"]]
+    assert [value for result in results for value in result["Values"]] == [1, 2, 3, 4, 5]
+    assert [result["StatusCode"] for result in results] == ["PartialData", "PartialData", "Complete"]
+    assert results[0]["Timestamps"][0] == NOW - timedelta(minutes=1)
+    listed = boto.get_paginator("list_metrics").paginate(Namespace=NS, Dimensions=[{"Name": "EndpointName"}])
+    assert [metric["MetricName"] for page in listed for metric in page["Metrics"]] == ["M"]
+
+
+@pytest.mark.parametrize("protocol", ["json", "query"])
+def test_an_unmodified_client_understands_refusals(served: Served, protocol: str) -> None:
+    boto = client(served, protocol)
+    with pytest.raises(boto.exceptions.InvalidParameterCombinationException) as refused:
+        boto.get_metric_statistics(**statistics(Period=1))
+    assert refused.value.response["Error"]["Code"] == "InvalidParameterCombination"
+    with pytest.raises(boto.exceptions.InvalidNextToken):
+        boto.get_metric_data(**data(query(), NextToken="x"))
+    with pytest.raises(boto.exceptions.ClientError, match="Metric math and Metrics Insights come later"):
+        boto.get_metric_data(**data({"Id": "e", "Expression": "m1 / m2"}))
+    with pytest.raises(boto.exceptions.ClientError, match="tm90"):
+        boto.get_metric_data(**data(query(stat="tm90")))

@@ -29,7 +29,6 @@ class Endpoint:
     """An endpoint as described."""
 
     record: EndpointRecord
-    arn: str
     revision: Revision
     ready: Mapping[str, int]
     """Variant name to replicas that are in service; a variant without any is absent."""
@@ -105,6 +104,11 @@ async def remove(desk: Desk, caller: Caller, name: str) -> None:
     await desk.store.write(work)
 
 
+def arn(record: EndpointRecord) -> str:
+    """The ARN of an endpoint."""
+    return arn_of(KIND.noun, record.scope, record.name)
+
+
 async def uid_of(desk: Desk, caller: Caller, name: str) -> str:
     """The uid behind a name, for logs; NotFound."""
     row = await desk.store.read(lambda connection: find(connection, endpoints, caller.scope, name))
@@ -141,7 +145,6 @@ def _describe(connection: Connection, caller: Caller, name: str) -> Endpoint:
     )
     return Endpoint(
         record=record,
-        arn=arn_of(KIND.noun, record.scope, record.name),
         revision=revision_of(connection, record.uid, record.generation),
         ready={row.variant: row.replicas for row in counts},
     )

@@ -39,6 +39,8 @@ class VariantSpec:
     """VolumeSizeInGB as given; stored."""
     routing: str = ""
     """RoutingConfig.RoutingStrategy as given, empty where not."""
+    ami_version: str = ""
+    """InferenceAmiVersion as given, empty where not; stored."""
 
 
 @dataclass(frozen=True)

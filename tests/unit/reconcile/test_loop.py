@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,7 +193,7 @@ async def test_an_unexpected_error_is_retried_with_backoff(host: Host, monkeypat
     async with host.reconciling():
         await host.endpoint("e")
         await host.until_status("e", "InService")
-    waits = [round(b - a, 1) for a, b in zip(calls, calls[1:], strict=False)]
+    waits = [round(b - a, 1) for a, b in itertools.pairwise(calls)]
     assert all(wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True))
 
 

@@ -1,0 +1,129 @@
+"""SageMaker endpoints: create, describe, list, delete.
+
+The example for resource modules: shapes are converted both ways here and nowhere below, every input field is listed
+with how it is treated, and a handler is one call of a use case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clary.control import endpoints
+from clary.control.desk import Desk
+from clary.domain.endpoint import RevisionVariant
+from clary.domain.states import EndpointStatus
+from clary.edge.aws.operation import Call, Field, Members, Operation
+from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
+from clary.edge.aws.resources.members import caller_of, given, instant, tags_of
+from clary.store.endpoints import EndpointRecord
+
+CREATE_FIELDS = {
+    "EndpointName": Field.SERVED,
+    "EndpointConfigName": Field.SERVED,
+    "DeploymentConfig": Field.REFUSED,
+    "Tags": Field.SERVED,
+}
+CREATE_NOTES = {"DeploymentConfig": "Deployment policies come with a later release, together with UpdateEndpoint."}
+LIST_FIELDS = {
+    **NAMED_FIELDS,
+    **dict.fromkeys(("LastModifiedTimeBefore", "LastModifiedTimeAfter", "StatusEquals"), Field.SERVED),
+}
+
+_METRICS = re.compile(r"(?:^|\s)m/([A-Za-z0-9,+-]+)")
+_WAITER = "B"
+"""The feature id of a waiter in the SDKs' `m/` metrics (botocore.useragent, WAITER)."""
+
+
+@dataclass(frozen=True)
+class HoldOptions:
+    """How long DescribeEndpoint of an endpoint in transition is held, so that a loop that sleeps 30 s between its
+    polls finishes in one round trip."""
+
+    long_poll: bool = True
+    """False (`--no-long-poll`): every answer at once."""
+    hold_s: float = 5.0
+    """Seconds at most. Well below the shortest read timeout in use (60 s in the SDKs) and short enough for a person."""
+    waiter_hold_s: float = 25.0
+    """Seconds at most for an SDK's waiter, which has nothing else to do and would sleep 30 s."""
+
+
+def hold_s(options: HoldOptions, user_agent: str) -> float:
+    """How long this client's DescribeEndpoint may be held."""
+    if not options.long_poll:
+        return 0.0
+    found = _METRICS.search(user_agent)
+    waits = found is not None and _WAITER in found[1].split(",")
+    return options.waiter_hold_s if waits else options.hold_s
+
+
+def operations(desk: Desk, options: HoldOptions = HoldOptions()) -> tuple[Operation, ...]:
+    """What is served of endpoints."""
+
+    async def create_endpoint(call: Call, members: Members) -> Members:
+        name, config = members["EndpointName"], members["EndpointConfigName"]
+        return {"EndpointArn": await endpoints.create(desk, caller_of(call), name, config, tags_of(members))}
+
+    async def describe_endpoint(call: Call, members: Members) -> Members:
+        wait_s = hold_s(options, call.user_agent)
+        return _described(await endpoints.describe(desk, caller_of(call), members["EndpointName"], wait_s))
+
+    async def list_endpoints(call: Call, members: Members) -> Members:
+        query = query_of(call, "ListEndpoints", members)
+        found, more = await endpoints.list_endpoints(desk, caller_of(call), query)
+        return page_members(call, "ListEndpoints", members, {"Endpoints": [_summary(record) for record in found]}, more)
+
+    async def delete_endpoint(call: Call, members: Members) -> Members:
+        await endpoints.remove(desk, caller_of(call), members["EndpointName"])
+        return {}
+
+    name = {"EndpointName": Field.SERVED}
+    return (
+        Operation("sagemaker", "CreateEndpoint", create_endpoint, CREATE_FIELDS, CREATE_NOTES),
+        Operation("sagemaker", "DescribeEndpoint", describe_endpoint, name),
+        Operation("sagemaker", "ListEndpoints", list_endpoints, LIST_FIELDS),
+        Operation("sagemaker", "DeleteEndpoint", delete_endpoint, name),
+    )
+
+
+def _summary(record: EndpointRecord) -> dict[str, Any]:
+    return {
+        "EndpointName": record.name,
+        "EndpointArn": endpoints.arn(record),
+        "CreationTime": instant(record.created_us),
+        "LastModifiedTime": instant(record.modified_us),
+        "EndpointStatus": record.status.value,
+    }
+
+
+def _described(endpoint: endpoints.Endpoint) -> Members:
+    record = endpoint.record
+    return given(
+        **_summary(record),
+        EndpointConfigName=endpoint.revision.config_name,
+        ProductionVariants=_variants(endpoint),
+        FailureReason=record.failure_reason if record.status is EndpointStatus.FAILED else "",
+    )
+
+
+def _variants(endpoint: endpoints.Endpoint) -> list[dict[str, Any]] | None:
+    """What is deployed. Before anything is, the service leaves the list out, and so do we."""
+    if endpoint.record.status in (EndpointStatus.CREATING, EndpointStatus.FAILED):
+        return None
+    return [_variant(variant, endpoint.ready, endpoint.record) for variant in endpoint.revision.variants]
+
+
+def _variant(variant: RevisionVariant, ready: Mapping[str, int], record: EndpointRecord) -> dict[str, Any]:
+    # The tag resolves to behaviour of this Clary, not to a digest that could be pulled: both names are the same.
+    image = {"SpecifiedImage": variant.container.image, "ResolvedImage": variant.container.image}
+    return given(
+        VariantName=variant.name,
+        DeployedImages=[{**image, "ResolutionTime": instant(record.created_us)}],
+        CurrentWeight=variant.weight,
+        DesiredWeight=variant.weight,
+        CurrentInstanceCount=ready.get(variant.name, 0),
+        DesiredInstanceCount=variant.instance_count,
+        RoutingConfig={"RoutingStrategy": variant.routing} if variant.routing else None,
+    )

@@ -42,6 +42,13 @@ class Pinned:
     """Where it was fetched from."""
 
 
+class Keyed(Protocol):
+    """One object of a listing."""
+
+    @property
+    def key(self) -> str: ...
+
+
 class Source(Protocol):
     """A store of objects, such as the built-in one. Blocking; called on threads, by several at once."""
 
@@ -49,6 +56,6 @@ class Source(Protocol):
         """The object's bytes from its start. Raises `domain.errors.NotFound` for a missing bucket or key."""
         ...
 
-    def list(self, bucket: str, prefix: str) -> Iterable[str]:
-        """Keys that start with `prefix`, in order. Raises `domain.errors.NotFound` for a missing bucket."""
+    def list(self, bucket: str, prefix: str) -> Iterable[Keyed]:
+        """Objects whose keys start with `prefix`, in order. Raises `domain.errors.NotFound` for a missing bucket."""
         ...

@@ -77,7 +77,7 @@ class Artifacts:
         folder = key.rpartition("/")[0]
         near: list[str] = []
         for found in self._source.list(bucket, folder + "/" if folder else ""):
-            near.append(f"s3://{bucket}/{found}")
+            near.append(f"s3://{bucket}/{found.key}")
             if len(near) == _LISTED_KEYS_MAX:
                 break
         hint = f" There are: {', '.join(near)}." if near else ""

@@ -26,8 +26,8 @@ _MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
 _DELIMITERS = (",", ";", "\t", "|", " ")
 _SNIFFED_CHARS = 512
 """How much of the first line decides on the delimiter, in characters: the container's number."""
-LIBSVM_CELLS_MAX = 64 * 1024 * 1024
-"""Rows times features of one libsvm body, made dense: 256 MiB of float32."""
+CELLS_MAX = 64 * 1024 * 1024
+"""Rows times features of one sparse body, made dense: 256 MiB of float32."""
 
 
 class BodyError(ValueError):
@@ -104,8 +104,8 @@ def libsvm_rows(body: bytes, width: int) -> tuple[NDArray[np.float32], int]:
     out of the first: the caller refuses. Raises ValueError for what is no index or number.
     """
     lines = body.strip().decode("utf-8").split("\n")
-    if len(lines) * max(width, 1) > LIBSVM_CELLS_MAX:
-        raise BodyError(f"{len(lines)} rows of {width} features; {LIBSVM_CELLS_MAX} values are the most")
+    if len(lines) * max(width, 1) > CELLS_MAX:
+        raise BodyError(f"{len(lines)} rows of {width} features; {CELLS_MAX} values are the most")
     values = np.full((len(lines), width), np.nan, dtype=np.float64)
     needed = 0
     for row, line in enumerate(lines):

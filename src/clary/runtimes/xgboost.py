@@ -6,21 +6,24 @@ docs/reference/xgboost.md lists it with every deviation.
 
 from __future__ import annotations
 
-import ctypes
 import json
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence  # noqa: UP035
+from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035
 
 import numpy as np
 import xgboost
 from xgboost import core
 
-from clary.runtimes import tensors, xgboost_output
+from clary.runtimes import recordio, tensors, xgboost_output
 from clary.runtimes.base import Input, Joins, LoadError, LoadOptions, Model, ModelError, Signature
 from clary.runtimes.xgboost_files import Loaded, first_line, load_file, model_files
-from clary.runtimes.xgboost_output import ACCEPTS, CSV, JSON, JSON_LINES, ONE_LINE_TAGS, Score
+from clary.runtimes.xgboost_output import ACCEPTS, CSV, JSON, JSON_LINES, ONE_LINE_TAGS, RECORDIO, Score
+from clary.runtimes.xgboost_predict import ByMatrix, Ensemble, InPlace
+from clary.runtimes.xgboost_select import VARIABLE, Selection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from clary.runtimes.xgboost_predict import Predict
 
 _TYPES_LISTED = (
     "csv, libsvm, parquet, recordio-protobuf, text/csv, text/libsvm, text/x-libsvm, "
@@ -37,97 +40,28 @@ _KINDS: Mapping[str, str] = {
 }
 
 
-class Predictor:
-    """`Booster.inplace_predict` on float32 rows without its Python side: half the time for one row, the same bits.
-
-    Only for tree boosters. Not for two threads at once: the pointers that XGBoost fills are kept.
-    """
-
-    def __init__(self, booster: Any, trees_end: int) -> None:
-        self._booster = booster
-        self._handle = booster.handle
-        self._config = core.make_jcargs(
-            type=0,
-            training=False,
-            iteration_begin=0,
-            iteration_end=trees_end,
-            missing=float("nan"),
-            strict_shape=False,
-            cache_id=0,
-        )
-        self._call: Callable[..., int] = core._LIB.XGBoosterPredictFromDense
-        self._shape = ctypes.POINTER(ctypes.c_uint64)()
-        self._dims = ctypes.c_uint64()
-        self._scores = ctypes.POINTER(ctypes.c_float)()
-        self._out = (ctypes.byref(self._shape), ctypes.byref(self._dims), ctypes.byref(self._scores))
-        self._no_proxy = ctypes.c_void_p()
-
-    def __call__(self, rows: NDArray[np.float32]) -> list[Score]:
-        """Scores of C-contiguous float32 `rows`: a float a row, or a list of floats where there are several."""
-        count, width = rows.shape
-        interface = b'{"data": [%d, true], "shape": [%d, %d], "typestr": "<f4", "version": 3, "strides": null}' % (
-            rows.ctypes.data,
-            count,
-            width,
-        )
-        if self._call(self._handle, interface, self._config, self._no_proxy, *self._out) != 0:
-            raise core.XGBoostError(core._LIB.XGBGetLastError().decode("utf-8", "replace"))
-        outputs = 1
-        for axis in range(1, self._dims.value):
-            outputs *= self._shape[axis]
-        if count * outputs <= _SLICED_SCORES_MAX:
-            flat: list[float] = self._scores[: count * outputs]
-            if self._dims.value == 1:
-                return list(flat)
-            return [flat[at : at + outputs] for at in range(0, count * outputs, outputs)]
-        scores = np.ctypeslib.as_array(self._scores, shape=(count, outputs))
-        answer: list[Score] = (scores[:, 0] if self._dims.value == 1 else scores).tolist()
-        return answer
-
-
-_SLICED_SCORES_MAX = 64
-
-
-class MatrixPredictor:
-    """`Booster.predict` through a DMatrix: for linear boosters and dart, as the image predicts."""
-
-    def __init__(self, booster: Any, trees_end: int, threads: int) -> None:
-        self._booster = booster
-        self._range = (0, trees_end)
-        self._threads = threads
-
-    def __call__(self, rows: NDArray[np.float32]) -> list[Score]:
-        matrix = xgboost.DMatrix(rows, nthread=self._threads)
-        scores = self._booster.predict(matrix, iteration_range=self._range, validate_features=False)
-        answer: list[Score] = scores.tolist()
-        return answer
-
-
 class XGBoostModel:
-    """One booster, or several whose scores are averaged."""
+    """One booster, or several that vote or are averaged."""
 
-    def __init__(self, loaded: Sequence[Loaded], options: LoadOptions) -> None:
+    def __init__(self, loaded: Sequence[Loaded], options: LoadOptions, notes: Sequence[str] = ()) -> None:
+        """Raises LoadError for settings in `options.env` that cannot be honoured."""
         configs = [json.loads(one.booster.save_config())["learner"] for one in loaded]
-        self._width = int(configs[0]["learner_model_param"]["num_feature"])
-        self._predictors: list[Callable[[NDArray[np.float32]], list[Score]]] = []
-        exact = True
-        for one, config in zip(loaded, configs):
-            one.booster.set_param({"nthread": options.threads})
-            trees = config["gradient_booster"]["name"] == "gbtree"
-            exact = exact and trees
-            end = _trees_end(one.booster)
-            self._predictors.append(
-                Predictor(one.booster, end) if trees else MatrixPredictor(one.booster, end, options.threads)
-            )
+        objective = str(configs[0]["objective"]["name"])
+        params = configs[0]["learner_model_param"]
+        classes = int(params.get("num_class", 0))
+        self._width = _width(loaded, configs)
+        self._predict = _predictor(loaded, configs, options.threads)
+        exact = all(config["gradient_booster"]["name"] == "gbtree" for config in configs)
         self.joins = Joins.EXACT if exact else Joins.ROUNDING
-        self.signature = Signature(
-            width=self._width, names=tuple(loaded[0].booster.feature_names or ()), outputs=_outputs(configs[0])
-        )
+        outputs = 1 if objective == "multi:softmax" else max(classes, int(params.get("num_target", 1)), 1)
+        names = tuple(loaded[0].booster.feature_names or ())
+        self.signature = Signature(width=self._width, names=names, outputs=outputs)
         self.libraries: Mapping[str, str] = {"xgboost": xgboost.__version__, "numpy": np.__version__}
-        self.notes: Sequence[str] = tuple(note for one in loaded for note in one.notes)
+        self.notes: Sequence[str] = (*notes, *(note for one in loaded for note in one.notes))
         self._one_line = options.image_tag in ONE_LINE_TAGS
         self._batch = bool(options.env.get("SAGEMAKER_BATCH"))
-        self._default_accept = options.env.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", CSV)
+        self._default_accept = _default_accept(options.env)
+        self._selection = _selection(options, objective, classes)
         self._default_kind = "csv" if options.image_tag.startswith("0.90") else "libsvm"
         self._kinds: dict[str, str] = {}
         self._key = ("float32", self._width)
@@ -138,22 +72,17 @@ class XGBoostModel:
         if not raw:
             raise ModelError(204, "")
         kind = self._kinds.get(content_type) or self._kind(content_type)
-        if kind == "csv":
-            try:
+        try:
+            if kind == "csv":
                 rows = tensors.csv_rows(raw)
-            except ValueError as error:
-                raise _unreadable("csv", error) from None
-        else:
-            try:
+            elif kind == "libsvm":
                 rows, needed = tensors.libsvm_rows(raw, self._width)
-            except ValueError as error:
-                raise _unreadable("libsvm", error) from None
-            if needed > self._width:
-                raise ModelError(
-                    400,
-                    f"Unable to evaluate payload provided: Feature size of libsvm inference data {needed} is larger "
-                    f"than feature size of trained model {self._width}.",
-                )
+                if needed > self._width:
+                    raise self._too_wide(needed)
+            else:
+                rows = recordio.recordio_rows(raw)
+        except ValueError as error:
+            raise _unreadable(kind, error) from None
         if rows.shape[1] != self._width:
             rows = self._widened(rows, kind)
         return Input(rows, len(rows), self._key)
@@ -176,6 +105,13 @@ class XGBoostModel:
             self._kinds[content_type] = kind
         return kind
 
+    def _too_wide(self, needed: int) -> ModelError:
+        return ModelError(
+            400,
+            f"Unable to evaluate payload provided: Feature size of libsvm inference data {needed} is larger "
+            f"than feature size of trained model {self._width}.",
+        )
+
     def _widened(self, rows: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
         """Rows with one column fewer than the model get a NaN at the end, as in the image; others are refused."""
         width = rows.shape[1]
@@ -191,7 +127,7 @@ class XGBoostModel:
 
     def check_accept(self, accept: str) -> str:
         """The type of the answer; ModelError 406 for one that the image does not give."""
-        if self._one_line:
+        if self._one_line and self._selection is None:
             return CSV
         name = accept.split(";", maxsplit=1)[0].strip()
         if not name or name == "*/*":
@@ -207,7 +143,7 @@ class XGBoostModel:
         """Scores for each input from one call over all rows. ModelError 400 with the image's text."""
         rows = inputs[0].data if len(inputs) == 1 else np.concatenate([one.data for one in inputs])
         try:
-            scores = self._predictors[0](rows)
+            scores = self._predict(rows)
         except core.XGBoostError as error:
             raise ModelError(400, f"Unable to evaluate payload provided: {first_line(error)}") from None
         if len(inputs) == 1:
@@ -220,16 +156,20 @@ class XGBoostModel:
 
     def encode(self, result: list[Score], accept: str) -> tuple[bytes, str]:
         """The answer as the image of this version prints it."""
+        if self._selection is not None:
+            return self._selection.encode(result, accept, batch=self._batch), accept
         if self._batch:
             return xgboost_output.batch_lines(result), accept
         if self._one_line:
             return xgboost_output.one_line(result), CSV
         if accept == CSV:
             return xgboost_output.lines(result), CSV
-        scored = [{"score": score} for score in result]
         if accept == JSON:
-            return xgboost_output.as_json(scored), JSON
-        return xgboost_output.as_json_lines(scored), JSON_LINES
+            return xgboost_output.as_json([{"score": score} for score in result]), JSON
+        if accept == JSON_LINES:
+            return xgboost_output.as_json_lines(result), JSON_LINES
+        labels = [{"score": score if isinstance(score, list) else [score]} for score in result]
+        return recordio.encode_labels(labels), RECORDIO
 
     def probe(self) -> tuple[bytes, str] | None:
         """One row of zeros."""
@@ -248,30 +188,78 @@ class XGBoostRuntime:
     modules = ("numpy", "xgboost", "clary.runtimes.xgboost")
 
     def load(self, options: LoadOptions) -> Model:
-        """The booster of the artifact. Raises LoadError with cause and remedy."""
-        loaded = [load_file(path) for path in model_files(options.model_dir)]
-        if len(loaded) > 1:
-            raise LoadError("several model files", "one")
-        return XGBoostModel(loaded, options)
+        """The boosters of the artifact. Raises LoadError with cause and remedy."""
+        paths = model_files(options.model_dir)
+        notes: tuple[str, ...] = ()
+        if len(paths) > 1 and options.env.get(_ENSEMBLE, "true").strip().lower() == "false":
+            notes = (f"{_ENSEMBLE}=false: {paths[0].name} alone serves, of {len(paths)} files.",)
+            paths = paths[:1]
+        return XGBoostModel([load_file(path) for path in paths], options, notes)
 
 
-def _trees_end(booster: Any) -> int:
+_ENSEMBLE = "SAGEMAKER_INFERENCE_ENSEMBLE"
+_CLASS_OBJECTIVES = frozenset({"multi:softmax", "binary:hinge"})
+_UNSELECTABLE_TAGS = frozenset({"1", "latest", "0.90-1", "0.90-2"})
+
+
+def _width(loaded: Sequence[Loaded], configs: Sequence[Mapping[str, Any]]) -> int:
+    """Features of a row, which all members of an ensemble must share, as they must their outputs."""
+    widths = [int(config["learner_model_param"]["num_feature"]) for config in configs]
+    kinds = {(width, config["objective"]["name"]) for width, config in zip(widths, configs)}
+    if len(kinds) > 1:
+        listed = ", ".join(f"{one.path.name} ({w} features)" for one, w in zip(loaded, widths))
+        raise LoadError(
+            f"The artifact's models do not make an ensemble: {listed}, objectives {sorted({k[1] for k in kinds})}.",
+            "Put one model into the artifact, as xgboost-model.",
+        )
+    if widths[0] == 0:
+        raise LoadError(f"{loaded[0].path.name} says nothing of its features.", "Save a model that was trained.")
+    return widths[0]
+
+
+def _predictor(loaded: Sequence[Loaded], configs: Sequence[Mapping[str, Any]], threads: int) -> Predict:
+    members: list[Predict] = []
+    for one, config in zip(loaded, configs):
+        one.booster.set_param({"nthread": threads})
+        rounds = _rounds(one.booster)
+        trees = config["gradient_booster"]["name"] == "gbtree"
+        members.append(InPlace(one.booster, rounds) if trees else ByMatrix(one.booster, rounds, threads))
+    if len(members) == 1:
+        return members[0]
+    return Ensemble(members, vote=configs[0]["objective"]["name"] in _CLASS_OBJECTIVES)
+
+
+def _rounds(booster: Any) -> int:
     """Rounds to predict with: up to the best one where training stopped early, else 0 for all."""
     best = booster.attr("best_iteration")
-    return int(best) + 1 if best is not None else 0
+    if best is None or not best.isdigit():
+        return 0
+    rounds = int(best) + 1
+    return rounds if rounds < booster.num_boosted_rounds() else 0
 
 
-def _outputs(config: Mapping[str, Any]) -> int | None:
-    params = config["learner_model_param"]
-    if config["objective"]["name"] == "multi:softmax":
-        return 1
-    return max(int(params.get("num_class", 0)), int(params.get("num_target", 1)), 1)
+def _default_accept(env: Mapping[str, str]) -> str:
+    name = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
+    accept = env.get(name, CSV)
+    if accept not in ACCEPTS:
+        raise LoadError(f"{name}={accept!r} is no type that this image answers.", f"Use one of {', '.join(ACCEPTS)}.")
+    return accept
+
+
+def _selection(options: LoadOptions, objective: str, classes: int) -> Selection | None:
+    """What SAGEMAKER_INFERENCE_OUTPUT selects; the images before 1.0-1 do not know the variable."""
+    variable = options.env.get(VARIABLE)
+    if variable is None or options.image_tag in _UNSELECTABLE_TAGS:
+        return None
+    return Selection(variable, objective, classes)
 
 
 def _unreadable(kind: str, error: Exception) -> ModelError:
+    between = " " if kind == "recordio-protobuf" else "\n "
     return ModelError(
         415,
-        f"Loading {kind} data failed with Exception, please ensure data is in {kind} format:\n {type(error)}\n {error}",
+        f"Loading {kind} data failed with Exception, please ensure data is in {kind} format:"
+        f"{between}{type(error)}{between}{error}",
     )
 
 

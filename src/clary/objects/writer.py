@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 
 from clary.objects import checksums
 from clary.objects.blobs import Blobs, Footer, write_all
 from clary.objects.records import Checksum
 
 
+class EndedError(RuntimeError):
+    """A writer that was published or abandoned was used again."""
+
+
 class Writer:
     """Takes bytes in order, computes MD5 and one checksum; then it is published once, or abandoned.
 
-    Blocking: use it on a thread. Not thread-safe; calls may come from different threads one after another.
+    Blocking: use it on a thread. Calls come one after another, but for `abandon`, which may come while a write runs:
+    its caller may have been cancelled.
     """
 
     def __init__(self, blobs: Blobs, bucket: str, blob: str, algorithm: str) -> None:
@@ -26,14 +32,17 @@ class Writer:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._hasher = checksums.ALGORITHMS[algorithm].new()
         self._checksum: Checksum | None = None
+        self._lock = threading.Lock()
         self._fd: int | None = blobs.create(blob)
 
     def write(self, data: bytes | memoryview) -> None:
-        assert self._fd is not None, "the writer has ended"
-        self._md5.update(data)
-        self._hasher.update(data)
-        write_all(self._fd, data)
-        self.size += len(data)
+        with self._lock:
+            if self._fd is None:
+                raise EndedError
+            self._md5.update(data)
+            self._hasher.update(data)
+            write_all(self._fd, data)
+            self.size += len(data)
 
     @property
     def md5(self) -> bytes:
@@ -48,8 +57,10 @@ class Writer:
 
     def publish(self, footer: Footer) -> None:
         """Make the bytes and what they are durable under the blob's name. Nothing refers to it yet."""
-        assert self._fd is not None, "the writer has ended"
-        fd, self._fd = self._fd, None
+        with self._lock:
+            fd, self._fd = self._fd, None
+        if fd is None:
+            raise EndedError
         try:
             self._blobs.publish(fd, self.bucket, footer)
         except BaseException:
@@ -58,7 +69,8 @@ class Writer:
 
     def abandon(self) -> None:
         """Forget the bytes. Harmless after `publish`."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        with self._lock:
+            fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
             self._blobs.discard(self.blob)

@@ -1,0 +1,164 @@
+"""The S3 door: from an authenticated request to an operation of the object store, and back, errors included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import structlog
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clary.domain.errors import DomainError
+from clary.edge.aws.operation import Answer, Call, Operation
+from clary.edge.aws.protocols import rest_xml
+from clary.edge.aws.protocols.rest_xml import Incoming
+from clary.edge.aws.protocols.values import Unreadable
+from clary.edge.aws.registry import refused
+from clary.edge.aws.s3.address import Address, address
+from clary.edge.aws.s3.body import Body, ClientGoneError
+from clary.edge.aws.s3.errors import S3Error, from_domain
+from clary.edge.aws.s3.operations import operations
+from clary.edge.aws.s3.respond import GoneResponse, encode, failure
+from clary.edge.aws.s3.routes import Routes, routes
+from clary.edge.aws.s3.service import S3Options, Service
+from clary.edge.aws.validate import lower_first
+from clary.kit.sigv4 import Proof
+from clary.kit.threads import Threads
+from clary.objects.store import ObjectStore
+
+_STREAMING = frozenset({"PutObject", "UploadPart"})
+_CHECKED = frozenset({"DeleteObjects"})
+"""Documents that S3 takes only with a digest (httpChecksumRequired in the model)."""
+_VERBATIM = ("Expires", "ResponseExpires")
+"""Timestamps of the model that S3 keeps and returns as the text they came in."""
+_DIGESTS = ("content-md5", "x-amz-checksum-", "x-amz-trailer")
+
+
+_SIGNATURE = frozenset(
+    f"x-amz-{name}"
+    for name in ("algorithm", "credential", "date", "expires", "security-token", "signature", "signedheaders")
+)
+
+
+class S3Door:
+    """Answers every request that is not another service's. Loads the service model once, when it is made."""
+
+    def __init__(self, store: ObjectStore, threads: Threads, options: S3Options | None = None) -> None:
+        """`threads`: where the store's blocking calls run; one upload or download takes at most two at a time."""
+        self._options = options or S3Options()
+        self._threads = threads
+        document = Loader().load_service_model("s3", "service-2")
+        for shape in _VERBATIM:
+            document["shapes"][shape] = {"type": "string"}
+        self._model = ServiceModel(document, "s3")
+        self._routes: Routes = routes(self._model)
+        self._operations = {one.name: one for one in operations(Service(store, threads, self._options))}
+
+    async def __call__(self, call: Call, request: Request, proof: Proof | None) -> Response:
+        """The answer to one request, which the caller has authenticated."""
+        try:
+            query = _query(request)
+        except S3Error as error:
+            return failure(error, call, request)
+        headers = _headers(request, query)
+        body = Body(request.receive, headers, proof, self._threads)
+        try:
+            response = await self._answer(call, request, headers, query, body)
+        except ClientGoneError:
+            return GoneResponse()
+        except S3Error as error:
+            response = failure(error, call, request)
+        except DomainError as error:
+            response = failure(from_domain(error), call, request)
+        except Exception:
+            structlog.get_logger(__name__).exception(
+                "An S3 request failed for a reason that nobody foresaw.", request_id=call.request_id
+            )
+            response = failure(S3Error("InternalError"), call, request)
+        # A body that is left unread would be taken for the next request.
+        if body.unread and not await body.drain():
+            response.headers["connection"] = "close"
+        return response
+
+    async def _answer(
+        self, call: Call, request: Request, headers: dict[str, str], query: Mapping[str, Sequence[str]], body: Body
+    ) -> Response:
+        path = request.scope.get("raw_path") or request.url.path.encode()
+        target = address(headers.get("host", ""), path.decode("latin-1"), self._options.hosts)
+        name = self._routes.operation(request.method, target, query, headers)
+        operation = self._operations.get(name)
+        if operation is None:
+            raise S3Error("NotImplemented", f"{name} is not served by Clary's object store.")
+        if name == "ListObjectsV2" and query["list-type"][-1] != "2":
+            raise S3Error("InvalidArgument", "Invalid List Type specified in Request", ArgumentName="list-type")
+        model = self._model.operation_model(name)
+        members = await self._members(operation, model, Incoming(_labels(target), query, headers), body)
+        _check_refused(operation, members, model)
+        answer = await operation.handler(call, members)
+        assert isinstance(answer, Answer), "handlers of S3 answer with Answer"
+        return encode(model, answer, call, request)
+
+    async def _members(
+        self, operation: Operation, model: OperationModel, incoming: Incoming, body: Body
+    ) -> dict[str, Any]:
+        """The operation's input, with the body as it is where it is bytes, decoded where it is a document."""
+        if operation.name in _STREAMING:
+            return {**rest_xml.parse(model, incoming), "Body": body}
+        if operation.name in _CHECKED and not any(name.startswith(_DIGESTS) for name in incoming.headers):
+            raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
+        document = b""
+        if model.input_shape is not None and "payload" in model.input_shape.serialization:
+            document = await body.read(self._options.document_bytes_max)
+        try:
+            return rest_xml.parse(model, incoming, document)
+        except Unreadable as error:
+            code = "MalformedXML" if document else "InvalidArgument"
+            raise S3Error(code, "" if document else error.message) from None
+
+
+def _labels(target: Address) -> dict[str, str]:
+    return {name: value for name, value in (("Bucket", target.bucket), ("Key", target.key)) if value}
+
+
+def _check_refused(operation: Operation, members: Mapping[str, Any], model: OperationModel) -> None:
+    """NotImplemented, naming it, for the first field that is known and not served."""
+    shape = model.input_shape
+    given = {name: value for name, value in members.items() if name != "Body"}
+    found = refused(operation, given, shape)
+    if found is None or shape is None:
+        return
+    path, note = found
+    member = next((one for name, one in shape.members.items() if lower_first(name) == path), None)
+    name = member.serialization.get("name", path) if member is not None else path
+    raise S3Error("NotImplemented", f"{name} is not served by Clary. {note}", Header=name)
+
+
+def _query(request: Request) -> dict[str, list[str]]:
+    """Values by name, percent-decoded; InvalidURI where they are not UTF-8."""
+    found: dict[str, list[str]] = {}
+    for pair in request.scope["query_string"].split(b"&"):
+        if pair:
+            name, _, value = pair.replace(b"+", b" ").partition(b"=")
+            try:
+                found.setdefault(unquote_to_bytes(name).decode(), []).append(unquote_to_bytes(value).decode())
+            except UnicodeDecodeError:
+                raise S3Error("InvalidURI") from None
+    return found
+
+
+def _headers(request: Request, query: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Headers by lower-case name, those of one name joined; a presigned URL may hold `x-amz-` headers in its query."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in request.scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    if "X-Amz-Signature" in query:
+        for name, values in query.items():
+            lower = name.lower()
+            if lower.startswith("x-amz-") and lower not in _SIGNATURE:
+                found.setdefault(lower, values[-1])
+    return found

@@ -1,0 +1,134 @@
+"""Answers of the S3 door as HTTP responses."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Mapping
+
+from botocore.model import OperationModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from clary.edge.aws.operation import Answer, Call
+from clary.edge.aws.protocols import rest_xml
+from clary.edge.aws.s3.errors import S3Error
+from clary.edge.aws.s3.stream import ObjectStream
+
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_XML = "application/xml"
+_ROOTS: Mapping[str, str] = {
+    "CompleteMultipartUpload": "CompleteMultipartUploadResult",
+    "CreateMultipartUpload": "InitiateMultipartUploadResult",
+    "DeleteObjects": "DeleteResult",
+    "GetObjectAttributes": "GetObjectAttributesResponse",
+    "ListBuckets": "ListAllMyBucketsResult",
+    "ListMultipartUploads": "ListMultipartUploadsResult",
+    "ListObjects": "ListBucketResult",
+    "ListObjectsV2": "ListBucketResult",
+    "ListParts": "ListPartsResult",
+}
+"""Names of documents' elements, which the model does not give (S3 API reference, response syntax)."""
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class StreamResponse(Response):
+    """A response whose body is an object, block by block. Stops, and lets go of the object, when the client goes."""
+
+    def __init__(self, stream: ObjectStream, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(status_code=status, headers=dict(headers))
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - an ASGI signature
+        gone = asyncio.create_task(_until_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for block in self._stream:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+            await self._stream.aclose()
+
+
+class GoneResponse(Response):
+    """No answer: the client closed its connection."""
+
+    async def __call__(self, *_: object) -> None:
+        return
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def encode(model: OperationModel, answer: Answer, call: Call, request: Request) -> Response:
+    """The response to a served operation; S3Error for a header value that no header can hold."""
+    if model.name == "GetBucketLocation":
+        # The one document whose element is its only member.
+        inner = rest_xml.element("LocationConstraint", answer.members["LocationConstraint"])
+        body = f'<?xml version="1.0" encoding="UTF-8"?>\n{inner}'.replace(
+            "<LocationConstraint>", f'<LocationConstraint xmlns="{_NAMESPACE}">', 1
+        )
+        return Response(body, 200, _identity(call), media_type=_XML)
+    encoded = rest_xml.serialise(
+        model, answer.members, root=_ROOTS.get(model.name, ""), namespace=_NAMESPACE, status=answer.status
+    )
+    headers = {**encoded.headers, **answer.headers, **_identity(call)}
+    stream = answer.stream
+    wrong = next((name for name, value in headers.items() if _UNSAFE.search(value) or not _latin(value)), None)
+    if wrong is not None:
+        if isinstance(stream, ObjectStream):
+            stream.close()
+        raise S3Error(
+            "InvalidArgument",
+            "Header value cannot be represented using ISO-8859-1.",
+            ArgumentName=wrong,
+            ArgumentValue=headers[wrong],
+        )
+    if isinstance(stream, ObjectStream):
+        return StreamResponse(stream, encoded.status, headers)
+    if request.method == "HEAD":
+        return _Headless(encoded.status, headers)
+    response = Response(encoded.body, encoded.status, headers)
+    if encoded.body:
+        response.headers["content-type"] = _XML
+    return response
+
+
+class _Headless(Response):
+    """The answer to HEAD: a Content-Length of its own, and no body."""
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(status_code=status, headers=dict(headers))
+        if "Content-Length" not in headers and "content-length" in self.headers:
+            del self.headers["content-length"]
+
+
+def failure(error: S3Error, call: Call, request: Request) -> Response:
+    """The response to a refusal: S3's XML, without a body where HTTP allows none."""
+    headers = {**error.headers, **_identity(call)}
+    if error.status == 304 or request.method == "HEAD":
+        return _Headless(error.status, headers)
+    path = request.scope.get("raw_path") or request.url.path.encode()
+    body = error.document(path.decode("latin-1"), call.request_id, headers["x-amz-id-2"])
+    return Response(body, error.status, headers, media_type=_XML)
+
+
+def _identity(call: Call) -> dict[str, str]:
+    """The two ids that S3 gives with every answer; the second is opaque and derived from the first."""
+    host_id = base64.b64encode(f"clary:{call.request_id}".encode()).decode()
+    return {"x-amz-request-id": call.request_id, "x-amz-id-2": host_id}
+
+
+def _latin(value: str) -> bool:
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -25,7 +25,6 @@ STAGES = ("router", "worker", "zygote", "control")
 BOOT_FAILURES_MAX = 3
 """Control that died so often before the server was ever ready will not get better by itself."""
 _WAKE_S = 1.0
-_LOG_CHECK_S = 10.0
 _HEALTH_RETRY_S = 0.05
 
 
@@ -216,7 +215,7 @@ class Agent:
             self._check_memory(now_s)
             self._reload_if_changed()
         if now_s >= self._next_logs_s:
-            self._next_logs_s = now_s + _LOG_CHECK_S
+            self._next_logs_s = now_s + self._options.log_check_s
             self._cut_logs()
         if not self._ready.is_set() and self._stage < 0:
             self._check_boot()
@@ -338,9 +337,8 @@ class Agent:
     def _advance(self) -> None:
         """Go to the next stage while nothing of this one is left."""
         while self._stage < len(STAGES):
-            left = [
-                s for s in self._supervisor.slots.values() if self._stage >= 0 and s.kind in STAGES[: self._stage + 1]
-            ]
+            gone = STAGES[: self._stage + 1]
+            left = any(s.kind in gone and s.phase is not Phase.IDLE for s in self._supervisor.slots.values())
             if left:
                 return
             self._stage += 1

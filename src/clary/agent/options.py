@@ -45,6 +45,8 @@ class AgentOptions:
     """Seconds between two looks at the memory of processes with a limit."""
     steady_s: float = 30.0
     """A process that ran so long is restarted at once when it dies: its earlier failures are forgotten."""
+    log_check_s: float = 10.0
+    """Seconds between two looks at the size of the logs."""
     log_bytes_max: int = 32 * 1024 * 1024
     """A longer log is copied to `.1` and cut to nothing."""
 

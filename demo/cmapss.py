@@ -237,6 +237,7 @@ def check(answers: list[str], model: xgboost.Booster, test: Rows, *, whole: bool
 
 def run(rows: int | None) -> None:
     """The whole job, on the first `rows` test rows or on all of them."""
+    hosting = Hosting(f"cmapss-demo-{time.time_ns() // 1_000_000}")  # first, so that no server is told at once
     console.print("[bold]1. Train[/] on NASA's C-MAPSS engines")
     started = time.monotonic()
     history, test = read("train"), read("test")
@@ -253,7 +254,6 @@ def run(rows: int | None) -> None:
     if rows is not None:
         test = Rows(test.lines[:rows], test.features[:rows], test.labels[:rows], test.engines[:rows])
 
-    hosting = Hosting(f"cmapss-demo-{time.time_ns() // 1_000_000}")
     console.print(f"[bold]2. Host[/] it as [cyan]{hosting.name}[/] at {hosting.sagemaker.meta.endpoint_url}")
     try:
         console.print(f"  InService after [bold]{hosting.create(archive):.2f} s[/]")

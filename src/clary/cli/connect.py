@@ -14,7 +14,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from clary.cli.exit_codes import CliError, Exit
 from clary.settings import SettingError, Settings, resolve
@@ -78,16 +77,12 @@ def find(
 
 def read_json(path: Path) -> dict[str, str]:
     """The members of a JSON file that are text; none where there is no such file or it is not ours to read."""
-    return {name: value for name, value in read_document(path).items() if isinstance(value, str)}
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; an empty one where there is none to read."""
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return document if isinstance(document, dict) else {}
+    members = document.items() if isinstance(document, dict) else ()
+    return {name: value for name, value in members if isinstance(value, str)}
 
 
 def _address(url: str | None, env: Mapping[str, str], settings: Settings, server: Mapping[str, str]) -> tuple[str, str]:

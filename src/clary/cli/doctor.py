@@ -17,7 +17,7 @@ import typer
 
 from clary import __version__
 from clary.cli import options
-from clary.cli.connect import read_document, settings_of
+from clary.cli.connect import settings_of
 from clary.cli.exit_codes import Exit
 from clary.cli.output import print_json, print_table
 
@@ -182,31 +182,22 @@ def server_or_port(home: Path, host: str, port: int) -> Check:
 
 
 def fork_safety(home: Path) -> Iterator[Check]:
-    """Verdicts of the fork probe: forked replicas start in milliseconds, spawned ones in seconds."""
-    document = read_document(home / "run" / "forks.json")
-    verdicts = document.get("verdicts", document)
-    for key, verdict in sorted(verdicts.items()) if isinstance(verdicts, dict) else ():
-        safe, why = _verdict(verdict)
-        if safe is None:
-            continue
-        if safe:
-            yield Check("fork", State.OK, f"{key}: safe; replicas start by fork")
+    """Verdicts of the fork probe: forked replicas start in milliseconds, fresh processes in seconds."""
+    from clary.placement.forks import read_verdicts
+
+    for verdict in read_verdicts(home / "run" / "forks.json").values():
+        libraries = ", ".join(f"{name} {version}" for name, version in sorted(verdict.libraries.items()))
+        name = f"fork {verdict.runtime}"
+        where = f"{verdict.python} ({libraries})" if libraries else verdict.python
+        if verdict.fork == "safe":
+            yield Check(name, State.OK, f"safe with {where}; replicas start by fork")
         else:
             yield Check(
-                "fork",
+                name,
                 State.WARNING,
-                f"{key}: not safe ({why or 'the probe failed'})",
-                "Replicas of it start as fresh processes, which takes seconds; nothing else changes.",
+                f"{verdict.fork} with {where}: {verdict.detail}",
+                "Its replicas start as fresh processes, which takes seconds; nothing else changes.",
             )
-
-
-def _verdict(verdict: Any) -> tuple[bool | None, str]:
-    if isinstance(verdict, bool):
-        return verdict, ""
-    if isinstance(verdict, dict):
-        safe = verdict.get("safe")
-        return (safe if isinstance(safe, bool) else None), str(verdict.get("why", ""))
-    return None, ""
 
 
 def _health(host: str, port: int) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A server that says what a test tells it to, for what the CLI makes of answers. Real ones: tests/system/test_cli.py."""
+"""A server that says what a test tells it to. The command against a real one: tests/system/test_cli.py."""
 
 from __future__ import annotations
 

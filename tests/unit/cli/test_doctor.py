@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections import namedtuple
 from pathlib import Path
@@ -14,6 +13,7 @@ from clary.cli import doctor
 from clary.cli.doctor import State
 from clary.cli.exit_codes import Exit
 from clary.cli.main import main
+from clary.placement.forks import ForkVerdict, write_verdicts
 from tests.unit.cli.conftest import Scripted
 
 
@@ -75,6 +75,23 @@ def test_sockets_whose_names_are_too_long_are_told(tmp_path: Path, monkeypatch: 
     assert doctor.socket_folder(tmp_path).state is State.PROBLEM
 
 
+def test_fork_verdicts_are_shown_with_what_they_mean(tmp_path: Path) -> None:
+    assert list(doctor.fork_safety(tmp_path)) == []
+    (tmp_path / "run").mkdir()
+    write_verdicts(
+        tmp_path / "run" / "forks.json",
+        {
+            "a": ForkVerdict("xgboost", "/py", "safe", "both predicts answered", {"xgboost": "3.2.0"}),
+            "b": ForkVerdict("onnx", "/py", "unsafe", "a child hung"),
+        },
+    )
+    safe, unsafe = doctor.fork_safety(tmp_path)
+    assert (safe.name, safe.state) == ("fork xgboost", State.OK)
+    assert "xgboost 3.2.0" in safe.found
+    assert (unsafe.name, unsafe.state) == ("fork onnx", State.WARNING)
+    assert "a child hung" in unsafe.found
+
+
 def test_the_status_says_whether_a_problem_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,4 +108,4 @@ def test_the_status_says_whether_a_problem_was_found(
     home.chmod(0o777)
     assert main(["doctor", "--home", str(home)]) == Exit.UNHEALTHY
     assert f"chmod 700 {home}" in capsys.readouterr().out
-    assert os.stat(home).st_mode & 0o777 == 0o777  # it tells, and changes nothing
+    assert home.stat().st_mode & 0o777 == 0o777  # it tells, and changes nothing

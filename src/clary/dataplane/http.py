@@ -198,7 +198,8 @@ class Connection(asyncio.Protocol):
                 return
             self._phase = _HEAD
             self._whole(head, body)
-        self._since_s = app.now_s
+        if self._phase == _HEAD:
+            self._since_s = app.now_s
 
     def _keep_head(self, partial: bytes) -> None:
         if len(partial) > self._app.limits.head_bytes_max:

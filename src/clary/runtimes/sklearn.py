@@ -1,0 +1,248 @@
+"""The scikit-learn runtime: a pickled or joblib-dumped estimator behind the defaults of SageMaker's container.
+
+Sources: aws/sagemaker-scikit-learn-container, `serving.py` (default input, predict and output functions), and
+aws/sagemaker-containers, `_encoders.py`. The real container has no default for loading and needs a script; scripts are
+refused by name here until script mode is served. docs/reference/sklearn.md lists every deviation.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035 - Python 3.9
+
+import joblib
+import numpy as np
+import sklearn
+from sklearn.exceptions import InconsistentVersionWarning
+
+from clary.runtimes import tensors
+from clary.runtimes.base import Input, Joins, LoadError, LoadOptions, Model, ModelError, Signature
+from clary.runtimes.sklearn_joins import joins_of_estimator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CSV = "text/csv"
+JSON = "application/json"
+NPY = "application/x-npy"
+_TYPES = (JSON, CSV, NPY)
+_PASSED_OVER = frozenset({"code", "__MACOSX"})
+_RESAVE = "Install the versions that saved it in the model's environment, or save it again with these."
+
+
+class SklearnModel:
+    """One estimator or pipeline with `predict`."""
+
+    def __init__(self, estimator: Any, options: LoadOptions, notes: Sequence[str]) -> None:
+        self._estimator = estimator
+        self._width: int | None = _width(estimator)
+        self.signature = Signature(width=self._width, names=_names(estimator))
+        self.libraries: Mapping[str, str] = {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
+        self.joins: Joins = joins_of_estimator(estimator)
+        self.notes = notes
+        self._default_accept = options.env.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
+        if self._default_accept not in _TYPES:
+            raise LoadError(
+                f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT={self._default_accept!r} is no type that is answered.",
+                f"Use one of {', '.join(_TYPES)}.",
+            )
+
+    def decode(self, body: memoryview, content_type: str) -> Input:
+        """JSON and CSV as float32, npy as it is; one row becomes an array of one row. ModelError 415 or 400."""
+        name = content_type.split(";", maxsplit=1)[0].strip().lower() or JSON
+        if name not in _TYPES:
+            raise ModelError(415, f"Content type {name} is not supported by this framework.")
+        raw = bytes(body)
+        try:
+            rows = _DECODERS[name](raw)
+        except (ValueError, RecursionError, OverflowError, EOFError, OSError) as error:
+            raise ModelError(400, f"The body is not {name}: {error}") from None
+        rows = self._shaped(rows)
+        return Input(rows, len(rows), (rows.dtype.str, rows.shape[1:]))
+
+    def _shaped(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """At least one dimension of rows; numbers in one dimension are one row."""
+        if rows.ndim == 0 or rows.size == 0:
+            raise ModelError(400, "The body holds no row.")
+        if rows.ndim == 1 and rows.dtype.kind not in "OUS":
+            rows = rows.reshape(1, -1)
+        if self._width is not None and rows.ndim == 2 and rows.shape[1] != self._width:
+            kind = type(self._estimator).__name__
+            raise ModelError(
+                400, f"X has {rows.shape[1]} features, but {kind} is expecting {self._width} features as input."
+            )
+        return rows
+
+    def check_accept(self, accept: str) -> str:
+        """JSON, CSV or npy; ModelError 406 for others."""
+        name = accept.split(";", maxsplit=1)[0].strip().lower()
+        if name in ("", "*/*"):
+            return self._default_accept
+        if name not in _TYPES:
+            raise ModelError(406, f"Accept type {name} is not supported by this framework.")
+        return name
+
+    def predict(self, inputs: Sequence[Input]) -> Sequence[NDArray[Any]]:
+        """`predict` of the estimator, once for all rows. ModelError 400 with the estimator's words."""
+        rows = inputs[0].data if len(inputs) == 1 else np.concatenate([one.data for one in inputs])
+        try:
+            found = np.asarray(self._estimator.predict(rows))
+        except Exception as error:
+            raise ModelError(400, f"{type(error).__name__}: {error}") from None
+        if len(inputs) == 1:
+            return [found]
+        answers, at = [], 0
+        for one in inputs:
+            answers.append(found[at : at + one.rows])
+            at += one.rows
+        return answers
+
+    def encode(self, result: NDArray[Any], accept: str) -> tuple[bytes, str]:
+        """As the container's default `output_fn`."""
+        if accept == JSON:
+            return json.dumps(result.tolist()).encode(), JSON
+        if accept == CSV:
+            return _csv(result), CSV
+        out = io.BytesIO()
+        np.save(out, result, allow_pickle=False)
+        return out.getvalue(), NPY
+
+    def probe(self) -> tuple[bytes, str] | None:
+        """A row of zeros where the width is known and the estimator was fitted on numbers."""
+        return None if self._width is None else (",".join(["0"] * self._width).encode(), CSV)
+
+
+def _from_json(raw: bytes) -> NDArray[Any]:
+    value = json.loads(raw)
+    if not isinstance(value, list):
+        raise tensors.BodyError("a list of rows is expected")
+    array = np.array(value)
+    if array.dtype.kind in "biuf":
+        return tensors.to_float32(array)
+    if array.dtype.kind == "U" and all(isinstance(one, str) for one in value):
+        return np.array(value, dtype=object)
+    raise tensors.BodyError("rows of numbers, or a list of texts, are expected")
+
+
+def _from_npy(raw: bytes) -> NDArray[Any]:
+    array = np.load(io.BytesIO(raw), allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise tensors.BodyError("an archive of arrays is not expected")
+    return array
+
+
+_DECODERS = {CSV: tensors.csv_rows, JSON: _from_json, NPY: _from_npy}
+
+
+def _csv(result: NDArray[Any]) -> bytes:
+    """What `numpy.savetxt(fmt='%s', delimiter=',')` writes: a row a line; the values of one dimension a line each."""
+    if result.ndim == 1:
+        return "".join([str(value) + "\n" for value in _printable(result)]).encode()
+    return "".join([",".join([str(value) for value in _printable(row)]) + "\n" for row in result]).encode()
+
+
+def _printable(values: NDArray[Any]) -> Sequence[Any]:
+    """Python numbers where they print alike; float32 prints shorter than the double it equals."""
+    found: Sequence[Any] = list(values) if values.dtype == np.float32 else values.tolist()
+    return found
+
+
+class SklearnRuntime:
+    """Loads estimators."""
+
+    name = "sklearn"
+    joins = Joins.EXACT
+    """At most: each loaded model says what holds for it."""
+    pure = True
+    modules = ("numpy", "joblib", "sklearn.pipeline", "sklearn.linear_model", "sklearn.ensemble")
+
+    def load(self, options: LoadOptions) -> Model:
+        """The estimator of the artifact. Raises LoadError with cause and remedy."""
+        _refuse_scripts(options)
+        path = _model_file(options.model_dir)
+        estimator, notes = _load(path)
+        if not hasattr(estimator, "predict"):
+            kind = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
+            raise LoadError(
+                f"{path.name} holds a {kind}, which has no predict.", "Save a fitted estimator or pipeline."
+            )
+        _use_one_job(estimator)
+        # Rows come without column names, which is no news worth a line a request.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return SklearnModel(estimator, options, notes)
+
+
+def _refuse_scripts(options: LoadOptions) -> None:
+    program = options.env.get("SAGEMAKER_PROGRAM", "")
+    if program or (options.model_dir / "code").is_dir():
+        raise LoadError(
+            f"The model brings a script ({program or 'code/'}); script mode is not served yet.",
+            "Leave out code/ and SAGEMAKER_PROGRAM to serve the estimator by the container's defaults.",
+        )
+
+
+def _model_file(model_dir: Path) -> Path:
+    files = [
+        p
+        for p in sorted(model_dir.rglob("*"))
+        if p.is_file() and not p.name.startswith(".") and not _PASSED_OVER & set(p.relative_to(model_dir).parts)
+    ]
+    if len(files) > 1:
+        files = [p for p in files if p.suffix in (".joblib", ".pkl", ".pickle", ".sav")] or files
+    if len(files) != 1:
+        listed = ", ".join(p.relative_to(model_dir).as_posix() for p in files[:5]) or "nothing"
+        raise LoadError(f"The artifact holds {listed}; one model file is expected.", "Pack one model.joblib.")
+    return files[0]
+
+
+def _load(path: Path) -> tuple[Any, Sequence[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            estimator = joblib.load(path)
+        except ModuleNotFoundError as error:
+            raise LoadError(
+                f"{path.name} needs the module {error.name!r}, which is not installed.",
+                f"Install {error.name} in the model's environment.",
+            ) from None
+        except Exception as error:
+            raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}", _RESAVE) from None
+    notes = []
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            saved = warning.message.original_sklearn_version
+            if saved.split(".")[:2] != sklearn.__version__.split(".")[:2]:
+                raise LoadError(
+                    f"{path.name} was saved by scikit-learn {saved}; this environment has {sklearn.__version__}.",
+                    f"Install scikit-learn=={saved} in the model's environment, or save it again with "
+                    f"{sklearn.__version__}.",
+                )
+        notes.append(f"{path.name}: {str(warning.message).splitlines()[0]}")
+    return estimator, tuple(dict.fromkeys(notes))
+
+
+def _use_one_job(estimator: Any) -> None:
+    """Workers are the parallelism; a forest with more than one job sums in a different order on each call."""
+    if hasattr(estimator, "get_params") and hasattr(estimator, "set_params"):
+        jobs = [key for key in estimator.get_params(deep=True) if key.rpartition("__")[2] == "n_jobs"]
+        estimator.set_params(**dict.fromkeys(jobs, 1))
+
+
+def _width(estimator: Any) -> int | None:
+    try:
+        return int(estimator.n_features_in_)
+    except (AttributeError, TypeError, ValueError):
+        return None  # text pipelines, and estimators of other libraries, do not say
+
+
+def _names(estimator: Any) -> tuple[str, ...]:
+    try:
+        return tuple(str(name) for name in estimator.feature_names_in_)
+    except (AttributeError, TypeError):
+        return ()
+
+
+RUNTIME = SklearnRuntime()

@@ -1,0 +1,227 @@
+"""The only composition root: options in, objects made, tasks running. `python -m clary.assembly` is control."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from clary import __version__
+from clary.artifacts.fetch import Artifacts
+from clary.control import endpoint_logs
+from clary.control.desk import Desk
+from clary.control.keys import KeyRing, ensure_root
+from clary.control.metrics import MetricDesk
+from clary.dataplane.handoff import HandoffServer
+from clary.edge import admin, logview
+from clary.edge.aws.door import Door, DoorOptions
+from clary.edge.aws.operation import Operation
+from clary.edge.aws.resources import cloudwatch, endpoint_configs, endpoints, models, runtime, sts, tags
+from clary.edge.aws.s3.door import S3Door
+from clary.edge.aws.s3.service import S3Options
+from clary.edge.forward import Routers, is_hot
+from clary.kit.clock import SystemClock
+from clary.kit.ids import SystemIds
+from clary.kit.lifeline import Lifeline, identity_of
+from clary.kit.tasks import Tasks
+from clary.kit.threads import Threads
+from clary.objects.store import ObjectStore
+from clary.placement.local import LocalOptions, LocalPlacement
+from clary.reconcile.act import World
+from clary.reconcile.loop import Loop
+from clary.reconcile.routing import Routing, SnapshotOptions
+from clary.settings import OPTIONS, Settings, make_private_folder, resolve, runtime_dir
+from clary.store.seal import load_seal
+from clary.store.sqlite import SqliteStore
+from clary.telemetry import logs
+from clary.telemetry.ingest import Ingest
+from clary.telemetry.store import MetricStore
+
+STOP_S = 20
+"""Seconds that requests in flight have when control is asked to stop."""
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without listeners and without signal handlers: sockets come from routers, signals go to `run`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True)
+class App:
+    """Every request that is not a router's: Clary's own pages, forwarded invocations, the AWS APIs."""
+
+    own: ASGIApp
+    routers: ASGIApp
+    door: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await JSONResponse({"message": "Clary speaks HTTP only here."}, 400)(scope, receive, send)
+        elif scope["path"].startswith("/clary/"):
+            await self.own(scope, receive, send)
+        elif is_hot(scope["method"], scope["path"]):
+            await self.routers(scope, receive, send)
+        else:
+            await self.door(scope, receive, send)
+
+
+async def run(settings: Settings) -> None:
+    """Be control until SIGTERM or the first failure of a task."""
+    home, sockets = settings.home, runtime_dir(settings.home)
+    clock, ids = SystemClock(), SystemIds()
+    store = SqliteStore(home / "clary.db")
+    seal = load_seal(home / "secrets" / "kek")
+    metrics = MetricStore(home / "telemetry.db")
+    objects = ObjectStore(home / "buckets", clock, ids)
+    slow, quick = Threads("slow", 8), Threads("quick", 4)
+    desk = Desk(store, clock, ids)
+    root = await ensure_root(desk, seal, home / "secrets" / "root.json", settings.account, settings.region)
+    ring = KeyRing()
+    await ring.refresh(desk, seal)
+    _write_server_file(settings)
+
+    routers = Routers([sockets / f"router-{index}.sock" for index in range(settings.routers)])
+    auth = settings.auth == "sigv4"
+    snapshot = SnapshotOptions(home / "run" / "routes.json", settings.account, settings.region, auth, settings.hosts)
+    placement = LocalPlacement(LocalOptions(home, sockets), clock, quick)
+    world = World(
+        store=store,
+        clock=clock,
+        ids=ids,
+        placement=placement,
+        artifacts=Artifacts(home / "artifacts", objects),
+        routing=Routing(snapshot, quick, routers.reload),
+        seal=seal,
+        threads=slow,
+        cores=len(os.sched_getaffinity(0)),
+    )
+    loop = Loop(world)
+    door = Door(
+        operations=operations(desk, MetricDesk(metrics, quick, clock), settings),
+        keys=ring,
+        s3=S3Door(objects, Threads("objects", 8), S3Options(hosts=settings.hosts)),
+        clock=clock,
+        ids=ids,
+        options=DoorOptions(auth, settings.account, settings.region, settings.hosts),
+    )
+    stop = asyncio.Event()
+    view = logview.LogView(
+        logs=home / "logs",
+        lookup=functools.partial(endpoint_logs.uids_by_region, desk),
+        keys=ring,
+        clock=clock,
+        threads=quick,
+        options=logview.LogViewOptions(auth, settings.account, settings.region, settings.hosts),
+        stopping=stop.is_set,
+    )
+    own = Starlette(
+        routes=[
+            *admin.routes(
+                admin.Admin(desk, seal, ring, loop.loaded.is_set, admin.AdminOptions(__version__, auth, settings.hosts))
+            ),
+            *logview.routes(view),
+        ]
+    )
+    http = HttpServer(
+        uvicorn.Config(
+            App(own, routers, door),
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=STOP_S,
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Tasks() as tasks:
+        tasks.forever("placement", placement.run())
+        tasks.forever("reconcile", loop.run())
+        tasks.forever("keys", ring.follow(desk, seal))
+        tasks.forever("ingest", Ingest(metrics, home / "spool", clock, slow).run())
+        serving = asyncio.create_task(http.serve(sockets=[]), name="http")
+        handoff = HandoffServer(
+            sockets / "handoff.sock",
+            lambda: HttpToolsProtocol(config=http.config, server_state=http.server_state, app_state={}),
+        )
+        handoff.start()
+        structlog.get_logger(__name__).info("control is up", pid=os.getpid(), version=__version__, root=root.key_id)
+        failed = asyncio.create_task(tasks.wait_failed())
+        await asyncio.wait({failed, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        handoff.close()
+        http.should_exit = True
+        await serving
+        if failed.done():
+            failed.result()
+        failed.cancel()
+    await routers.aclose()
+    objects.close()
+    store.close()
+    metrics.close()
+
+
+def operations(desk: Desk, metrics: MetricDesk, settings: Settings) -> tuple[Operation, ...]:
+    """Every AWS operation that is served, apart from S3 and the runtime's."""
+    return (
+        *models.operations(desk),
+        *endpoint_configs.operations(desk),
+        *endpoints.operations(desk, endpoints.HoldOptions(long_poll=settings.long_poll)),
+        *tags.operations(desk),
+        *cloudwatch.operations(metrics),
+        *runtime.OPERATIONS,
+        *sts.OPERATIONS,
+    )
+
+
+def _write_server_file(settings: Settings) -> None:
+    """Tell the command line where this HOME is served."""
+    path = settings.home / "run" / "server.json"
+    facts = {"url": settings.url, "region": settings.region, "account": settings.account, "version": __version__}
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(facts))
+    temporary.replace(path)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Entry of the control process; options as `clary serve` resolved them."""
+    parser = argparse.ArgumentParser(prog="clary-control", allow_abbrev=False)
+    for option in OPTIONS:
+        parser.add_argument(f"--{option.name.replace('_', '-')}", required=True)
+    settings, _ = resolve(vars(parser.parse_args(argv)), {}, Path(os.devnull))
+    make_private_folder(settings.home / "secrets")
+    logs.configure(settings.home / "logs" / "control.log")
+    identity = identity_of(os.environ)
+    if identity is not None:
+        Lifeline(Path(identity.agent_socket), identity.uid, identity.kind, identity.nonce).start()
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(run(settings))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -211,7 +211,7 @@ class Rig:
 
 
 def invocation(body: bytes = b"1,2", name: str = "ridge", **headers: str) -> bytes:
-    """A request's bytes; keyword `target_variant` is the header X-Amzn-SageMaker-Target-Variant, others are their own."""
+    """A request's bytes; `target_variant` is the header X-Amzn-SageMaker-Target-Variant, `own` ones are themselves."""
     own = {"host", "content_type", "accept", "authorization", "origin", "sec_fetch_site", "connection", "expect"}
     lines = {"Host": "127.0.0.1:8430", "Content-Type": "text/csv", "Content-Length": str(len(body))}
     for key, value in headers.items():

@@ -65,7 +65,7 @@ def test_answers_with_other_timings_share_their_first_lines_and_differ_in_nothin
         times = {tag: frames.u32(n) for tag in (Tag.PREDICT_US, Tag.QUEUE_US, Tag.BATCH_ROWS)}
         rig.wires["v-AllTraffic-0"].answer_last(head=times)
         seen.add(parse_answers(client.written)[0].headers["content-type"])
-    (live,) = list(rig.hot.table)[0].variants
+    (live,) = next(iter(rig.hot.table)).variants
     assert (len(live.prefixes), seen) == (1, {"text/csv"})
 
 

@@ -73,6 +73,8 @@ class Link:
         self.draining = False
         """The peer sends no more requests."""
         self.closed = False
+        self.waits_to_write = False
+        """The server watches for room."""
         self.others: list[Frame] = []
         """Frames that are not requests, for the server."""
         self._now_ns = now_ns

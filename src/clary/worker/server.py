@@ -22,6 +22,7 @@ from clary.worker.options import WorkerOptions
 
 LINKS_MAX = 256
 _POLL_MS = 1000
+_STOPPING_POLL_MS = 20
 
 
 def listen(path: str) -> socket.socket:
@@ -89,11 +90,13 @@ class Server:
             batch = self._gather()
             if batch:
                 self._serve(batch)
-            self._turn_once(0 if batch else self._wait_ms())
+            self._turn_once(self._wait_ms())
         self._close()
 
     def _wait_ms(self) -> int:
-        return 20 if self._stopping else _POLL_MS
+        if any(link.waiting for link in self._turn):
+            return 0
+        return _STOPPING_POLL_MS if self._stopping else _POLL_MS
 
     def _turn_once(self, wait_ms: int) -> None:
         """Take what has arrived on every link, and write what could not be written before."""
@@ -122,9 +125,10 @@ class Server:
         idle = link.draining and not link.waiting and not link.pending
         if link.closed or idle:
             self._drop(link)
-        else:
-            wanted = select.EPOLLIN | (select.EPOLLOUT if link.pending else 0)
-            self._poll.modify(link.socket.fileno(), wanted)
+            return
+        if link.pending != link.waits_to_write:
+            link.waits_to_write = link.pending
+            self._poll.modify(link.socket.fileno(), select.EPOLLIN | (select.EPOLLOUT if link.pending else 0))
 
     def _accept(self) -> None:
         while True:

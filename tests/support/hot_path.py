@@ -118,7 +118,7 @@ class Wire:
     def answer(
         self, frame: Frame, body: bytes = b"1.5", status: int = 200, head: dict[int, bytes] | None = None
     ) -> None:
-        tlvs = {Tag.STATUS: frames.u16(status), Tag.CONTENT_TYPE: b"text/csv", **(head or {})}
+        tlvs = {Tag.STATUS: frames.u16(status), **(head or {}), Tag.CONTENT_TYPE: b"text/csv"}
         self.replica.link_answer(frame.id, frames.encode_head(tlvs), body)
 
     def answer_last(self, body: bytes = b"1.5", status: int = 200, head: dict[int, bytes] | None = None) -> None:

@@ -78,7 +78,7 @@ def test_of_fifty_parallel_creates_of_one_name_exactly_one_wins(server: Server) 
     ("files", "says"),
     [
         ({"xgboost-model": b"this is no model"}, "xgboost-model"),
-        ({}, "empty"),
+        ({}, "holds no file"),
         ({"a": b"1", "b": b"2"}, "a"),
     ],
 )

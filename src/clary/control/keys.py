@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, update
@@ -18,7 +19,7 @@ from clary.domain.errors import Invalid, LimitExceeded, NotFound
 from clary.domain.principal import Principal, Scope
 from clary.kit.sigv4_claim import Key
 from clary.store.keys import KeyRecord, key_records, live_keys, put_key
-from clary.store.records import announce, record
+from clary.store.records import announce, last_change, record
 from clary.store.seal import Seal, write_secret
 from clary.store.tables import keys as keys_table
 
@@ -57,10 +58,14 @@ class KeyRing:
         self._keys = {key.key_id: key for key in live}
 
     async def follow(self, desk: Desk, seal: Seal) -> None:
-        """Refresh after every commit, forever: a revoked key is refused as soon as its revocation is durable."""
+        """Refresh after every change of a key, forever: a revoked one is refused as soon as that is durable."""
+        read = -1
         while True:
             seen = desk.store.signal.version
-            await self.refresh(desk, seal)
+            newest = await desk.store.read(partial(last_change, kind=KIND))
+            if newest != read:
+                await self.refresh(desk, seal)
+                read = newest
             await desk.store.signal.wait_past(seen)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from clary.dataplane.routes import EndpointRoute, ReplicaRoute, VariantRoute
 from clary.domain.endpoint import Revision, RevisionVariant, failure_reason
 from clary.domain.principal import Scope
@@ -247,7 +249,7 @@ def _serve(want: Want, have: Have, now_us: int, rules: Rules) -> list[Action]:
         len(kept[variant.name]) == variant.instance_count and all(replica.was_ready for replica in kept[variant.name])
         for variant in want.revision.variants
     )
-    route = _route(want, kept) if complete or settled else have.route
+    route = _route(want, kept) if complete or settled else _without_dead(have)
     if route is not None and route != have.route:
         actions.append(Publish(route))
     elif complete and not settled and not actions:
@@ -328,6 +330,18 @@ def _route(want: Want, kept: Mapping[str, list[ReplicaHave]]) -> EndpointRoute:
     )
 
 
+def _without_dead(have: Have) -> EndpointRoute | None:
+    """The route as it is, without replicas that will not come back: routers would keep requests for them."""
+    if have.route is None:
+        return None
+    dead = {replica.uid for replica in have.replicas if replica.dead}
+    variants = tuple(
+        msgspec.structs.replace(variant, replicas=tuple(r for r in variant.replicas if r.uid not in dead))
+        for variant in have.route.variants
+    )
+    return msgspec.structs.replace(have.route, variants=variants)
+
+
 def _retirements(have: Have, kept: Mapping[str, list[ReplicaHave]], now_us: int, rules: Rules) -> list[Action]:
     """End what does not stand for a variant any more, once no router sends to it."""
     routed = {r.uid for variant in (have.route.variants if have.route else ()) for r in variant.replicas}
@@ -336,7 +350,10 @@ def _retirements(have: Have, kept: Mapping[str, list[ReplicaHave]], now_us: int,
     for replica in have.replicas:
         if replica.uid in standing or (replica.uid in routed and not replica.dead):
             continue
-        if _died(replica) and replica.stopping_us is not None and now_us < replica.started_us + rules.restart_wait_us:
+        held_until_us = replica.started_us + rules.restart_wait_us
+        ended = replica.stopping_us is not None and replica.phase is ReplicaPhase.GONE
+        if ended and _died(replica) and now_us < held_until_us:
+            actions.append(WakeAt(held_until_us))
             continue
         last_ready = replica.phase is ReplicaPhase.READY and not any(
             other.phase is ReplicaPhase.READY for other in kept.get(replica.variant, [replica])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from clary.domain.principal import Principal, Scope
 from clary.store.tables import audit, changes
@@ -61,9 +61,10 @@ def announce(connection: Connection, kind: str, uid: str, at_us: int) -> None:
     connection.execute(delete(changes).where(changes.c.seq <= seq[0] - CHANGES_MAX))
 
 
-def last_change(connection: Connection) -> int:
-    """The sequence number of the newest change; 0 where there is none."""
-    return connection.execute(select(changes.c.seq).order_by(changes.c.seq.desc()).limit(1)).scalar() or 0
+def last_change(connection: Connection, kind: str = "") -> int:
+    """The sequence number of the newest change, of one kind where it is given; 0 where there is none."""
+    newest = select(func.max(changes.c.seq))
+    return connection.execute(newest.where(changes.c.kind == kind) if kind else newest).scalar() or 0
 
 
 def changes_after(connection: Connection, seq: int) -> list[tuple[int, str, str]]:

@@ -142,12 +142,10 @@ async def test_a_replica_that_dies_in_service_is_replaced_after_a_wait(host: Hos
         await host.until_status("e", "InService")
         old = sorted(host.placement.specs)
         host.placement.become = starting
-        begun_s = host.clock.monotonic_s()
         host.placement.turn(old[0], ReplicaPhase.FAILED, "It crashed three times")
         await host.until(lambda: len(host.snapshot.endpoints[0].variants[0].replicas) == 1)
         assert (await endpoints.describe(host.desk, CALLER, "e")).record.status.value == "InService"
         await host.until(lambda: len(set(host.placement.specs) - set(old)) == 1)
-        assert host.clock.monotonic_s() - begun_s <= 11
         (new,) = set(host.placement.specs) - set(old)
         host.placement.turn(new, ReplicaPhase.READY)
         await host.until(lambda: len(host.snapshot.endpoints[0].variants[0].replicas) == 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -142,28 +143,20 @@ async def ask(
     `enough(points so far)` true after a question: the rest is left out, and the answer is shorter than the questions.
     """
 
-    def work() -> list[list[Point]]:
+    def work(db: sqlite3.Connection) -> list[list[Point]]:
         answers: list[list[Point]] = []
         count = 0
-        with desk.store.reader() as db:
-            db.execute("BEGIN")
-            for question in questions:
-                seen = question.window
-                resolution_s = resolution_for(seen.period_s, seen.start_s)
-                cells = read_points(
-                    db,
-                    scope,
-                    question.metric,
-                    (resolution_s, seen.start_s, seen.end_s),
-                    sketches=question.percentiles,
-                )
-                answers.append(_periods(cells, question))
-                count += len(answers[-1])
-                if enough(count):
-                    break
+        for question in questions:
+            seen = question.window
+            span = (resolution_for(seen.period_s, seen.start_s), seen.start_s, seen.end_s)
+            cells = read_points(db, scope, question.metric, span, sketches=question.percentiles)
+            answers.append(_periods(cells, question))
+            count += len(answers[-1])
+            if enough(count):
+                break
         return answers
 
-    return await desk.threads.run(work)
+    return await desk.threads.run(lambda: desk.store.read(work))
 
 
 async def metrics(
@@ -173,11 +166,7 @@ async def metrics(
     since_s = desk.clock.now_us() // MICROS - (RECENT_S if recent else LISTED_S)
     within = MetricFilter(wanted.namespace, wanted.name, wanted.dimensions, since_s)
 
-    def work() -> list[Metric]:
-        with desk.store.reader() as db:
-            return list_metrics(db, scope, within, after, count_max)
-
-    return await desk.threads.run(work)
+    return await desk.threads.run(lambda: desk.store.read(lambda db: list_metrics(db, scope, within, after, count_max)))
 
 
 def _periods(points: list[Point], question: Question) -> list[Point]:

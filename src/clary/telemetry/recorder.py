@@ -19,6 +19,8 @@ from clary.telemetry.spool import SpoolOptions, SpoolWriter
 
 IDLE_TICKS_MAX = 10
 """An idle variant reports its zeros once in this many seconds: the shortest period that scaling looks at."""
+EARLY_S_MAX = 0.05
+"""How much before its time a timer is taken for an early one."""
 
 _NONE = 1 << 62
 _log = math.log
@@ -248,6 +250,10 @@ class Recorder:
         try:
             while True:
                 await self._clock.sleep(1 - self._clock.now_us() % MICROS / MICROS)
+                # Timers may fire a little early; the second is then not yet over.
+                early_s = 1 - self._clock.now_us() % MICROS / MICROS
+                if early_s < EARLY_S_MAX:
+                    await self._clock.sleep(early_s + 0.001)
                 self.ship()
         finally:
             self.close()

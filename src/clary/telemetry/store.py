@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -86,6 +86,8 @@ class MetricStore:
         self._inode = 0
         self._ids: dict[SeriesKey, int] = {}
         self._moved_aside: Path | None = None
+        self._suspect = False
+        """A reader met damage: the next write begins anew."""
         self._prune_after = 0
 
     def close(self) -> None:
@@ -107,21 +109,23 @@ class MetricStore:
         """Delete what outlived its retention, for the next few series in turn."""
         self._write(lambda db: self._prune(db, now_us // MICROS), now_us)
 
-    @contextlib.contextmanager
-    def reader(self) -> Iterator[sqlite3.Connection]:
-        """A read-only view, or an empty one where there is no store yet or it is broken."""
+    def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `work` on one consistent, read-only view: an empty one where there is no store yet or it is broken."""
         try:
-            db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
-            broken = db.execute("PRAGMA user_version").fetchone()[0] != FORMAT
-        except sqlite3.DatabaseError:
-            broken = True
-        if broken:
-            db = sqlite3.connect(":memory:")
+            with contextlib.closing(self._connect_to_read()) as db:
+                db.execute("BEGIN")
+                return work(db)
+        except sqlite3.DatabaseError as error:
+            # The file may be missing, or be another's: the next write puts that right.
+            self._suspect = self._suspect or _is_broken(error)
+            if not self._suspect and self._path.exists() and not _lacks_tables(error):
+                raise
+        with contextlib.closing(sqlite3.connect(":memory:")) as db:
             db.executescript(_SCHEMA)
-        try:
-            yield db
-        finally:
-            db.close()
+            return work(db)
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
 
     def _write(self, work: Callable[[sqlite3.Connection], Result], now_us: int) -> Result:
         """Run `work` in a transaction; with a broken file, once more in a new one."""
@@ -148,6 +152,8 @@ class MetricStore:
         return result
 
     def _open(self, now_us: int) -> sqlite3.Connection:
+        if self._suspect:
+            self._move_aside(now_us)
         if self._db is not None and _inode(self._path) == self._inode:
             return self._db
         self._close()
@@ -181,6 +187,7 @@ class MetricStore:
     def _move_aside(self, now_us: int) -> None:
         """Keep the newest broken file for whoever wants to look, and no more."""
         self._close()
+        self._suspect = False
         for old in self._path.parent.glob(f"{self._path.name}.broken-*"):
             old.unlink()
         aside = self._path.with_name(f"{self._path.name}.broken-{now_us}")
@@ -288,6 +295,10 @@ def _is_broken(error: sqlite3.DatabaseError) -> bool:
     # Errors raised by the module itself, not by SQLite, carry no code.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _lacks_tables(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR and "no such table" in str(error)
 
 
 def _inode(path: Path) -> int:

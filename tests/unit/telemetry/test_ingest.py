@@ -40,9 +40,9 @@ def threads() -> Iterator[Threads]:
 
 
 def invocations(store: MetricStore) -> float:
-    with store.reader() as db:
-        metric = Metric(SAGEMAKER, "Invocations", DIMENSIONS)
-        return sum(p.cell.sum for p in read_points(db, Scope("1", "r"), metric, (60, 0, 2**40)))
+    metric = Metric(SAGEMAKER, "Invocations", DIMENSIONS)
+    points = store.read(lambda db: read_points(db, Scope("1", "r"), metric, (60, 0, 2**40)))
+    return sum(point.cell.sum for point in points)
 
 
 def fill(folder: Path, seconds: int, options: SpoolOptions | None = None, boot_id: str = "b") -> Recorder:
@@ -88,8 +88,7 @@ def test_a_torn_tail_waits_for_a_live_writer_and_is_dropped_after_a_dead_one(
     writer.append(record[7:])
     writer.append(record[:5])
     ingest.step(NOW_US)
-    with store.reader() as db:
-        assert db.execute("SELECT sequence FROM taken").fetchall() == [(1,)]
+    assert store.read(lambda db: db.execute("SELECT sequence FROM taken").fetchall()) == [(1,)]
     assert len(segments(tmp_path / "spool" / "router-0")) == 1
     writer.close()
     ingest.step(NOW_US)

@@ -52,8 +52,12 @@ def a_delta(sequence: int, *variants: VariantDelta, at_s: int = NOW_S, router: s
 
 
 def points(store: MetricStore, metric: str, resolution_s: int = 1, dims: Dimensions = DIMENSIONS) -> list[Point]:
-    with store.reader() as db:
-        return read_points(db, SCOPE, Metric(SAGEMAKER, metric, dims), (resolution_s, 0, 2**40))
+    whole = (resolution_s, 0, 2**40)
+    return store.read(lambda db: read_points(db, SCOPE, Metric(SAGEMAKER, metric, dims), whole))
+
+
+def listed(store: MetricStore, wanted: MetricFilter | None = None, after: Metric | None = None) -> list[Metric]:
+    return store.read(lambda db: list_metrics(db, SCOPE, wanted or MetricFilter(), after, 100))
 
 
 @pytest.fixture
@@ -79,8 +83,7 @@ def test_every_metric_is_as_documented(store: MetricStore) -> None:
         concurrent_max=5,
     )
     store.take([a_delta(1, busy)], NOW_US)
-    with store.reader() as db:
-        names = [metric.name for metric in list_metrics(db, SCOPE, MetricFilter(), None, 100)]
+    names = [metric.name for metric in listed(store)]
     assert {name: points(store, name) for name in names} == {
         name: [Point(NOW_S, unit, cell)]
         for name, unit, cell in (
@@ -98,8 +101,7 @@ def test_every_metric_is_as_documented(store: MetricStore) -> None:
 
 def test_an_idle_variant_has_zeros_where_scaling_looks_and_no_phantom_samples(store: MetricStore) -> None:
     store.take([a_delta(1, a_variant(ticks=10)), a_delta(2, a_variant(invocations=1, per_instance=1.0))], NOW_US)
-    with store.reader() as db:
-        metrics = list_metrics(db, SCOPE, MetricFilter(), None, 100)
+    metrics = listed(store)
     assert {metric.name for metric in metrics} >= {
         "Invocations",
         "InvocationsPerInstance",
@@ -163,8 +165,7 @@ def test_points_are_kept_as_long_as_documented(store: MetricStore) -> None:
     assert [len(points(store, "M", r)) for r in RETENTION_S] == [1, 1, 1, 1, 2]
     store.prune(NOW_US + 456 * 86400 * 10**6)
     assert [len(points(store, "M", r)) for r in RETENTION_S] == [0] * 5
-    with store.reader() as db:
-        assert list_metrics(db, SCOPE, MetricFilter(), None, 10) == []
+    assert listed(store) == []
     store.put([a_sample(NOW_S, Cell(1, 1, 1, 1))], NOW_US)
     assert len(points(store, "M")) == 1
 
@@ -291,16 +292,32 @@ def test_listing_filters_pages_and_looks_back(store: MetricStore) -> None:
     elsewhere = SeriesKey(SCOPE.account, "eu-west-1", "NS", "M", (), "None")
     store.put([Sample(k, NOW_S - 10 * n, Cell(1, 1, 1, 1)) for n, k in enumerate((key, other, elsewhere))], NOW_US)
     one, two = Metric("NS", "M", key.dimensions), Metric("NS", "M", other.dimensions)
-    with store.reader() as db:
+    assert listed(store) == [one, two]
+    assert store.read(lambda db: list_metrics(db, SCOPE, MetricFilter(), None, 1)) == [one]
+    assert listed(store, after=one) == [two]
+    assert listed(store, MetricFilter(namespace="NS", name="M", dimensions=[("A", None)])) == [one, two]
+    assert listed(store, MetricFilter(dimensions=[("A", "1"), ("B", 'quo"te')])) == [one]
+    assert listed(store, MetricFilter(dimensions=[("A", "1"), ("B", "x")])) == []
+    assert listed(store, MetricFilter(name="m")) == []
+    assert listed(store, MetricFilter(active_since_s=NOW_S)) == [one]
 
-        def listed(wanted: MetricFilter, after: Metric | None = None, count_max: int = 10) -> list[Metric]:
-            return list_metrics(db, SCOPE, wanted, after, count_max)
 
-        assert listed(MetricFilter()) == [one, two]
-        assert listed(MetricFilter(), count_max=1) == [one]
-        assert listed(MetricFilter(), after=one) == [two]
-        assert listed(MetricFilter(namespace="NS", name="M", dimensions=[("A", None)])) == [one, two]
-        assert listed(MetricFilter(dimensions=[("A", "1"), ("B", 'quo"te')])) == [one]
-        assert listed(MetricFilter(dimensions=[("A", "1"), ("B", "x")])) == []
-        assert listed(MetricFilter(name="m")) == []
-        assert listed(MetricFilter(active_since_s=NOW_S)) == [one]
+def test_damage_that_a_reader_meets_costs_the_file_and_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.db"
+    store = MetricStore(path)
+    store.put([a_sample(NOW_S + n, Cell(1, 1, 1, 1), f"M{n}") for n in range(200)], NOW_US)
+    store.close()
+    raw = bytearray(path.read_bytes())
+    raw[4096:] = b"\xff" * (len(raw) - 4096)
+    path.write_bytes(raw)
+    assert listed(store) == []
+    assert store.take([a_delta(1, a_variant(invocations=1))], NOW_US).moved_aside is not None
+    assert points(store, "Invocations")[0].cell.sum == 1
+    store.close()
+
+
+def test_a_fault_of_the_question_is_no_damage(store: MetricStore) -> None:
+    store.put([a_sample(NOW_S, Cell(1, 1, 1, 1))], NOW_US)
+    with pytest.raises(sqlite3.OperationalError, match="syntax"):
+        store.read(lambda db: db.execute("SELEKT"))
+    assert len(points(store, "M")) == 1

@@ -166,3 +166,22 @@ def test_the_router_loads_nothing_heavy_for_it() -> None:
     code = "import sys, clary.telemetry.recorder; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "sqlalchemy", "sqlite3", "structlog", "botocore", "starlette", "orjson"} & set(loaded)
+
+
+class EarlyClock(VirtualClock):
+    """Timers fire 10 ms before their time, as those of an event loop that counts in milliseconds may."""
+
+    async def sleep(self, delay_s: float) -> None:
+        await super().sleep(delay_s - 0.01 if delay_s > 0.02 else delay_s)
+
+
+async def test_an_early_timer_cuts_no_second_in_two(tmp_path: Path) -> None:
+    clock = EarlyClock(START_US)
+    recorder = a_recorder(tmp_path, clock)
+    series = a_series(recorder)
+    series.concurrent = 1
+    task = asyncio.ensure_future(recorder.run())
+    await clock.advance(4.5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [(delta.at_us - START_US) // 1_000_000 for delta in spooled(tmp_path)] == [0, 1, 2, 3, 4]

@@ -86,6 +86,7 @@ class Agent:
             else:
                 self._await_listener(now_s)
             self._look_after(now_s)
+            self._supervisor.remember()
             self._wait(now_s)
             if not (late or self._ready.is_set()) and now_s - started_s > self._options.ready_s:
                 late = True
@@ -101,7 +102,8 @@ class Agent:
         self._selector.register(reader, selectors.EVENT_READ, None)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+                signal.signal(number, lambda caught, _frame: self._signals.append(caught))
         signal.signal(signal.SIGCHLD, lambda _caught, _frame: None)  # the wake-up is all that is wanted
 
     def _listen(self, now_s: float) -> None:

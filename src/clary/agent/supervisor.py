@@ -108,6 +108,7 @@ class Supervisor:
         """Set by the loop; `step` works towards it."""
         self.slots: dict[str, Slot] = {}
         self.port = 0
+        self._moved = True
         self.inherited_fds: tuple[int, ...] = ()
         """Handed to every router."""
 
@@ -167,7 +168,6 @@ class Supervisor:
 
     def _forget(self, slot: Slot) -> None:
         self._tell({"event": "forgotten", **slot.facts()})
-        self.remember()
 
     # Starting
 
@@ -224,7 +224,7 @@ class Supervisor:
         self._selector.register(process.pidfd, selectors.EVENT_READ, slot)
         self._journal.write("A process started.", uid=slot.spec.uid, kind=slot.kind, pid=process.pid)
         self._tell({"event": "started", **slot.facts()})
-        self.remember()
+        self._moved = True
 
     def forked(self, uid: str, nonce: str, pid: int) -> None:
         """A zygote answered: the child runs, or 0 where fork failed."""
@@ -299,7 +299,7 @@ class Supervisor:
         self._tell({"event": "exited", **facts, "failures": slot.failures, "restarts": slot.restarts, **event})
         if slot.kind == "zygote":
             self._zygote_ended(slot, now_s)
-        self.remember()
+        self._moved = True
 
     def _zygote_ended(self, zygote: Slot, now_s: float) -> None:
         zygote.fork = Fork.COMING
@@ -345,20 +345,16 @@ class Supervisor:
     # The next agent, and the former one
 
     def remember(self) -> None:
-        """Leave the next agent what runs."""
-        rows = [
-            handover.Remembered(
-                slot.spec.uid,
-                slot.kind,
-                slot.process.pid,
-                slot.process.start,
-                slot.nonce,
-                handover.digest_of(slot.spec),
-                slot.restarts,
-            )
-            for slot in self.slots.values()
-            if slot.process is not None
-        ]
+        """Leave the next agent what runs, if that changed since the last time: once a turn, not once a process."""
+        if not self._moved:
+            return
+        self._moved = False
+        rows = []
+        for slot in self.running():
+            assert slot.process is not None, "running() says so"
+            digest = handover.digest_of(slot.spec)
+            pid, start = slot.process.pid, slot.process.start
+            rows.append(handover.Remembered(slot.spec.uid, slot.kind, pid, start, slot.nonce, digest, slot.restarts))
         handover.write_handover(self._options.handover, handover.Handover(os.getpid(), self.port, tuple(rows)))
 
     def inherit(self, former: handover.Handover, now_s: float) -> None:

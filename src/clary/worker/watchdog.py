@@ -14,6 +14,8 @@ from clary.worker.report import WorkerLog
 EXIT_HUNG = 70
 """Exit status of a worker whose predict hung (EX_SOFTWARE)."""
 _CHECK_S = 0.5
+_FROZEN_S = 120.0
+"""A library that holds the interpreter so long, beyond every deadline, is ended from outside it (with status 1)."""
 
 
 def watch(executor: Executor, log: WorkerLog, check_s: float = _CHECK_S) -> threading.Thread:
@@ -21,6 +23,8 @@ def watch(executor: Executor, log: WorkerLog, check_s: float = _CHECK_S) -> thre
 
     def run() -> None:
         while True:
+            # Its own C thread needs no interpreter lock; each round puts it off.
+            faulthandler.dump_traceback_later(_FROZEN_S, exit=True)
             time.sleep(check_s)
             overrun_ns = executor.overrun_ns
             if overrun_ns and time.monotonic_ns() > overrun_ns:

@@ -24,6 +24,15 @@ def open_home(home: Path, runtime_dir: Path) -> TextIO:
     """
     _make_private(home)
     lock = _lock(home)
+    try:
+        _prepare(home, runtime_dir)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _prepare(home: Path, runtime_dir: Path) -> None:
     _check_format(home / "format", home)
     for name in ("run", "logs", "bundles"):
         (home / name).mkdir(exist_ok=True)
@@ -33,7 +42,6 @@ def open_home(home: Path, runtime_dir: Path) -> TextIO:
             " socket's name); set XDG_RUNTIME_DIR to a shorter one"
         )
     _make_private(runtime_dir)
-    return lock
 
 
 def _make_private(folder: Path) -> None:

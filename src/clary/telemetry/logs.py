@@ -88,7 +88,7 @@ def configure(log_file: Path | None, level: str = "info", clock: Clock | None = 
         logger_factory=lambda *_: sink,
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(handlers=[_Bridge(sink, at)], level=max(number, logging.INFO), force=True)
+    logging.basicConfig(handlers=[_Bridge(sink, at)], level=max(number, logging.WARNING), force=True)
     return sink
 
 

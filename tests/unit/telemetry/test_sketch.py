@@ -51,7 +51,7 @@ def test_the_compact_form_is_compact() -> None:
     assert len(made.encode()) < 110
 
 
-@pytest.mark.parametrize("raw", [b"", b"\x02\x01\x01", b"\x01\x01", b"\x01\x01\x80"])
+@pytest.mark.parametrize("raw", [b"", b"\x02\x90", b"\x01", b"\x01\x91\x01", b"\x01\x92\x01", b"\x01\x91\xa1x"])
 def test_other_bytes_are_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match="sketch"):
         Sketch.decode(raw)

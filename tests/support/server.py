@@ -61,9 +61,12 @@ class Server:
         """Start and wait until it says it is ready."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLARY_"))}
         argv = [sys.executable, "-m", "clary.cli.main", "serve", "--home", str(self.home), "--port", str(self.port)]
-        self.output = (self.home / "serve.out").open("ab")
-        self.process = subprocess.Popen([*argv, *self._flags], stdout=self.output, stderr=self.output, env=env)
-        wait_until(self.healthy, f"{self.url}/clary/health; {self.home}/serve.out says why", START_S)
+        out = self.home / "serve.out"
+        with out.open("ab") as output:
+            said = output.tell()
+            self.process = subprocess.Popen([*argv, *self._flags], stdout=output, stderr=output, env=env)
+        # The banner, not only health: after a kill of the agent what it left behind still answers.
+        wait_until(lambda: self.healthy() and b"serves at" in out.read_bytes()[said:], f"a banner in {out}", START_S)
 
     def healthy(self) -> bool:
         """Whether readiness is reported."""
@@ -82,11 +85,17 @@ class Server:
             assert self.process.wait(40) == 0, (self.home / "serve.out").read_text()
         finally:
             self.process = None
-            self.output.close()
             left = [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
             for process in left:
                 process.kill()
         assert not left, f"left running after Ctrl-C: {left}"
+
+    def kill(self) -> None:
+        """kill -9 of the agent; everything below it goes on."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
 
     def family(self) -> list[psutil.Process]:
         """Every process below the agent."""
@@ -95,9 +104,18 @@ class Server:
 
     def pid_of(self, title: str) -> int:
         """The one process whose title or command line holds `title`."""
-        found = [p.pid for p in self.family() if title in " ".join(p.cmdline())]
-        assert len(found) == 1, f"{title}: {found} among {[p.cmdline() for p in self.family()]}"
-        return found[0]
+        found = self.pids_of(title)
+        assert len(found) == 1, f"{title}: {found}"
+        return found.pop()
+
+    def pids_of(self, title: str) -> set[int]:
+        """All processes whose title or command line holds `title`; those that end meanwhile are left out."""
+        found = set()
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if title in " ".join(process.cmdline()):
+                    found.add(process.pid)
+        return found
 
     def client(self, service: str, **config: Any) -> Any:
         """A boto3 client of this server, with the key that `clary env` would print."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
+from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 
 from clary.edge.aws.operation import Field, Operation
@@ -93,3 +95,30 @@ def _structure(shape: StructureShape, allowed: Any, prefix: str, within: tuple[s
     if shape.is_tagged_union:
         return st.one_of(*(st.fixed_dictionaries({name: values}) for name, values in (required | optional).items()))
     return st.fixed_dictionaries(required, optional=optional)
+
+
+def least_with(shape: StructureShape, path: str) -> dict[str, Any]:
+    """The smallest valid members of a structure that say something at a field path (`A[].B`)."""
+    head, _, rest = path.partition(".")
+    name = head.replace("[]", "").replace("{}", "")
+    members = {required: least(shape.members[required]) for required in shape.required_members}
+    return {**members, name: _least_at(shape.members[name], rest)} if name else members
+
+
+def _least_at(shape: Shape, rest: str) -> Any:
+    if isinstance(shape, ListShape):
+        return [_least_at(shape.member, rest)] * max(1, shape.metadata.get("min", 1))
+    if isinstance(shape, MapShape):
+        return {least(shape.key): _least_at(shape.value, rest)}
+    if isinstance(shape, StructureShape):
+        if rest or shape.required_members:
+            return least_with(shape, rest)
+        return least_with(shape, next(iter(shape.members)))
+    return True if shape.type_name == "boolean" else least(shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def least(shape: Shape) -> Any:
+    """The smallest valid value of a shape that is not empty."""
+    quick = settings(max_examples=200, database=None, phases=(Phase.generate, Phase.shrink), deadline=None)
+    return find(values_of(shape, lambda _: True), lambda value: value not in ("", {}), settings=quick)

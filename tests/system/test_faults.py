@@ -26,7 +26,7 @@ def hosted(server: Server, regressor: Path) -> Server:
 
 def workers(server: Server) -> set[int]:
     """Pids of the replicas."""
-    return {p.pid for p in server.family() if "clary worker" in " ".join(p.cmdline())}
+    return server.pids_of("clary: worker")
 
 
 def asked(load: Load, more: int) -> None:
@@ -58,7 +58,7 @@ def test_killing_every_worker_makes_clients_wait_and_none_fail(hosted: Server) -
 def test_killing_the_zygote_leaves_workers_serving_and_new_ones_starting(hosted: Server) -> None:
     with Load(hosted, ENDPOINT, ROW) as load:
         asked(load, 20)
-        os.kill(hosted.pid_of("clary zygote"), signal.SIGKILL)
+        os.kill(hosted.pid_of("clary: zygote"), signal.SIGKILL)
         os.kill(min(workers(hosted)), signal.SIGKILL)
         wait_until(lambda: len(workers(hosted)) == 2, "a worker of the new zygote")
         asked(load, 50)
@@ -93,11 +93,9 @@ def test_killing_a_router_refuses_no_new_connection(hosted: Server) -> None:
 
 def test_a_new_serve_adopts_what_an_agent_that_was_killed_left(hosted: Server) -> None:
     before = workers(hosted)
-    assert hosted.process is not None
     with Load(hosted, ENDPOINT, ROW) as load:
         asked(load, 20)
-        hosted.process.kill()
-        hosted.process.wait()
+        hosted.kill()
         asked(load, 50)
         hosted.start()
         asked(load, 50)

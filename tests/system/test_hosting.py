@@ -42,7 +42,7 @@ def test_a_model_is_hosted_answers_as_itself_and_is_gone_after_deletion(server: 
         "ValidationError",
         "Endpoint whole-life of account 123456789012 not found.",
     )
-    wait_until(lambda: not [p for p in server.family() if "w-" in " ".join(p.cmdline())], "no worker is left")
+    wait_until(lambda: not server.pids_of("clary: worker"), "no worker is left")
 
 
 def test_serving_goes_on_when_model_configuration_and_bucket_are_deleted(server: Server, regressor: Path) -> None:

@@ -83,7 +83,7 @@ def agent_options(settings: Settings, sockets: Path) -> dict[str, object]:
         [
             *(
                 sys.executable,
-                "-I",
+                "-P",
                 "-m",
                 "clary.dataplane.router",
                 "--name",

@@ -65,9 +65,8 @@ def empty_worker(path: str) -> None:
 
     prefix = struct.Struct(">IBQH")
     report = b'{"state":"ready","joins":"exact","pure":true,"runtime":"empty"}'
-    fixed = frames.encode_head({Tag.STATUS: frames.u16(200), Tag.CONTENT_TYPE: b"text/csv; charset=utf-8"})
-    times = frames.encode_head({tag: frames.u32(1) for tag in (Tag.PREDICT_US, Tag.QUEUE_US, Tag.BATCH_ROWS)})
-    head = fixed + times
+    times = {tag: frames.u32(1) for tag in (Tag.PREDICT_US, Tag.QUEUE_US, Tag.BATCH_ROWS)}
+    head = frames.encode_head({Tag.STATUS: frames.u16(200), **times, Tag.CONTENT_TYPE: b"text/csv; charset=utf-8"})
     body = b"42.0"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

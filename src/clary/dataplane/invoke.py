@@ -23,11 +23,12 @@ from clary.replica import frames
 from clary.replica.frames import Tag
 
 _PREFIXES_MAX = 256
-# The three timings that end the header of a worker's answers: not part of what the response is made of.
-_TIMINGS_BYTES = 21
+# How a worker's answers begin: STATUS, then three timings, which the response is not made of. Then what is fixed.
+_STATUS = bytes((Tag.STATUS, 0, 2))
 _PREDICT = bytes((Tag.PREDICT_US, 0, 4))
 _QUEUE = bytes((Tag.QUEUE_US, 0, 4))
 _ROWS = bytes((Tag.BATCH_ROWS, 0, 4))
+_TIMINGS_AT, _TIMINGS_END = 5, 26
 
 
 class HandOver(Protocol):
@@ -136,8 +137,8 @@ class HotPath:
 
     def answered(self, call: Call, head: bytes, body: bytes) -> None:
         variant = call.variant
-        if head[-21:-18] == _PREDICT and head[-14:-11] == _QUEUE and head[-7:-4] == _ROWS:
-            key = head[:-_TIMINGS_BYTES]
+        if head[:3] == _STATUS and head[5:8] == _PREDICT and head[12:15] == _QUEUE and head[19:22] == _ROWS:
+            key = head[:_TIMINGS_AT] + head[_TIMINGS_END:]
         else:
             key = head
         known = variant.prefixes.get(key) or self._learn(variant, key, head)

@@ -117,7 +117,7 @@ def test_a_bad_request_is_the_models_error(server: Server, model_file: Path) -> 
     refused = clary(server, "invoke", "picky", "--data", "1,2,3,4,5,6,7")
     assert refused.returncode == Exit.MODEL
     assert "Received client error (400) from primary" in refused.stderr
-    assert clary(server, "invoke", "picky", "--data", ROW, "--target-variant", "no").returncode == Exit.REFUSED
+    assert clary(server, "invoke", "picky", "--data", ROW, "--target-variant", "no").returncode == Exit.NOT_FOUND
     logs = clary(server, "logs", "picky")
     assert logs.returncode == 0, logs.stderr
     assert clary(server, "logs", "no-such").returncode == Exit.NOT_FOUND

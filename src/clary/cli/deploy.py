@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from clary.cli.output import note, print_json, spinner, upload_progress
 from clary.cli.pack import packed
 from clary.cli.remove import remove
 from clary.cli.resources import TAG, invocation_url
+
+if TYPE_CHECKING:
+    from clary.runtimes.detect import Detected
 
 ROLE = "arn:aws:iam::{account}:role/clary-deploy"
 """The API requires a role; Clary's own worker needs none."""
@@ -65,19 +68,20 @@ def deploy(
             Exit.USAGE, f"PATH {str(path)!r} does not exist.", "Give a model file, a folder or a model.tar.gz."
         )
     say = _silent if as_json else note
-    image, what = recognised(path)
-    say(f"{path} is {what}.")
+    image, found = recognised(path)
+    say(f"{path} is {found.why}.")
     api = Api(find(url, home, region, profile))
     make_room(api, name, say)
     started_s = time.monotonic()
     made = create(api, path, image, name, instances, instance_type, quiet=as_json)
     status = wait_in_service(api, made, quiet=as_json) if wait else "Creating"
     took_s = time.monotonic() - started_s
-    report(api, made, status, took_s, as_json=as_json)
+    row = ",".join(["0.5"] * (found.signature.width or 3))
+    report(api, made, status, took_s, row, as_json=as_json)
 
 
-def recognised(path: Path) -> tuple[str, str]:
-    """The image that serves the model at `path`, and what it is in words. Raises CliError where none does."""
+def recognised(path: Path) -> tuple[str, Detected]:
+    """The image that serves the model at `path`, and what it is. Raises CliError where none does."""
     from clary.runtimes.base import LoadError
     from clary.runtimes.detect import detect
     from clary.runtimes.images import image_for
@@ -92,7 +96,7 @@ def recognised(path: Path) -> tuple[str, str]:
         raise CliError(
             Exit.REFUSED, f"{path} is a {found.runtime} model, which this release does not deploy."
         ) from None
-    return image, found.why
+    return image, found
 
 
 def make_room(api: Api, name: str, say: Any) -> None:
@@ -179,8 +183,8 @@ def wait_in_service(api: Api, made: Made, *, quiet: bool) -> str:
     )
 
 
-def report(api: Api, made: Made, status: str, took_s: float, *, as_json: bool) -> None:
-    """The end of a deploy: where the model answers, and how to ask it."""
+def report(api: Api, made: Made, status: str, took_s: float, row: str, *, as_json: bool) -> None:
+    """The end of a deploy: where the model answers, and how to ask it with a `row` of CSV."""
     address = invocation_url(api, made.endpoint)
     if as_json:
         print_json(
@@ -204,13 +208,13 @@ def report(api: Api, made: Made, status: str, took_s: float, *, as_json: bool) -
     note(
         f"""
 Ask it:
-  clary invoke {made.endpoint} --data '1.0,2.0,3.0'
-  curl {address} -H 'Content-Type: text/csv' -d '1.0,2.0,3.0'
+  clary invoke {made.endpoint} --data '{row}'
+  curl {address} -H 'Content-Type: text/csv' -d '{row}'
 
 From Python, after  eval "$(clary env)" :
   import boto3
   answer = boto3.client("sagemaker-runtime").invoke_endpoint(
-      EndpointName="{made.endpoint}", ContentType="text/csv", Body="1.0,2.0,3.0")
+      EndpointName="{made.endpoint}", ContentType="text/csv", Body="{row}")
   print(answer["Body"].read().decode())"""
     )
 

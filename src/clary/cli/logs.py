@@ -17,8 +17,12 @@ from clary.cli.exit_codes import CliError, Exit
 def logs(
     name: options.EndpointName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing as lines come, until Ctrl-C.")] = False,
+    lines: Annotated[
+        int | None,
+        typer.Option("--lines", "-n", min=0, max=10_000, help="How many of each replica's last lines. [500]"),
+    ] = None,
     variant: Annotated[
-        str | None, typer.Option("--variant", metavar="NAME", help="Lines of this variant's replicas only.")
+        str | None, typer.Option("--variant", metavar="NAME", help="This variant's replicas only.")
     ] = None,
     url: options.Url = None,
     home: options.Home = None,
@@ -29,7 +33,7 @@ def logs(
     """Print the log of an endpoint's replicas."""
     api = Api(find(url, home, region, profile))
     path = f"/clary/logs/{quote(name, safe='')}" + (f"/{quote(variant, safe='')}" if variant else "")
-    query = urlencode({"follow": 1}) if follow else ""
+    query = urlencode(({"follow": 1} if follow else {}) | ({"lines": lines} if lines is not None else {}))
     headers = {"accept": "text/plain"}
     # A followed log may be silent for hours: no time limit on its lines.
     timeout_s = None if follow else 90.0

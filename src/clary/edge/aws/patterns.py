@@ -41,13 +41,13 @@ class Pattern:
         # `*)${1,128}`: a closing anchor with a count (CustomerMetadataKey) can only mean the anchor.
         text = re.sub(r"\$\{\d+,\d+\}", "$", text)
         self._by_category = False
-        self._regex = re.compile(self._translate(text))
+        self.regex = re.compile(self._translate(text))
 
     def matches(self, value: str) -> bool:
         """Whether the whole value matches, as the services ask."""
         if self._by_category and not value.isascii():
             value = "".join(c if c < "\x80" else _STAND_INS[unicodedata.category(c)] for c in value)
-        return self._regex.fullmatch(value) is not None
+        return self.regex.fullmatch(value) is not None
 
     def _inside(self, name: str) -> str:
         """The inside of a character class that holds a category or a POSIX class."""

@@ -36,7 +36,11 @@ def answer(spec: Spec, target: Target, model: OperationModel, given: Answer, req
     headers |= parts.headers
     if given.stream is not None:
         return StreamingResponse(given.stream, status, headers)
-    return Response(parts.body, status, {"content-type": "application/json", **headers})
+    payload = model.output_shape.serialization.get("payload") if model.output_shape is not None else None
+    kind = "application/json" if payload is None else "application/octet-stream"
+    if "Content-Type" not in headers:
+        headers["Content-Type"] = kind
+    return Response(parts.body, status, headers)
 
 
 def error(spec: Spec, target: Target, found: AwsError, request_id: str) -> Response:

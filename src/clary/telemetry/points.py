@@ -51,10 +51,12 @@ class Cell:
         self.sum += other.sum
         self.min = _of_both(min, self.min, other.min)
         self.max = _of_both(max, self.max, other.max)
-        if other.sketch is not None:
-            mine = Sketch() if self.sketch is None else self.sketch
-            mine.merge(other.sketch)
-            self.sketch = mine
+        if other.sketch is None:
+            return
+        if self.sketch is None:
+            self.sketch = Sketch(dict(other.sketch.counts))
+        else:
+            self.sketch.merge(other.sketch)
 
     def add_share(self, other: Cell) -> None:
         """Add another part's gauge over the same time: averages and extremes add up.

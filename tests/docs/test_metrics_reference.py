@@ -1,0 +1,28 @@
+"""The page of metrics says what is stored: names, units, retention."""
+
+import re
+
+from clary.telemetry.delta import Delta, Latency, VariantDelta
+from clary.telemetry.points import samples_of
+from clary.telemetry.store import RETENTION_S
+from tests.docs.pages import ROOT
+
+PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+
+
+def test_every_metric_is_documented_with_its_unit() -> None:
+    latency = Latency(1, 1, 1, 1, {0: 1})
+    busy = VariantDelta("1", "r", "e", "u", "v", 1, 1.0, 0, 0, 0, latency, latency, 1, 0, 0, 1)
+    stored = {(sample.key.metric, sample.key.unit) for sample in samples_of(Delta("router-0", "b", 1, 0, (busy,)))}
+    documented = set(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
+    assert documented == stored
+
+
+def test_retention_is_documented() -> None:
+    units = {"hours": 3600, "days": 86400}
+    rows = re.findall(r"^\| (below 60|\d+) s \| (\d+) (hours|days) \|$", PAGE, re.MULTILINE)
+    assert {period: int(count) * units[unit] for period, count, unit in rows} == {
+        "below 60": RETENTION_S[1],
+        **{str(period): kept for period, kept in RETENTION_S.items() if period >= 60},
+    }
+    assert RETENTION_S[1] == RETENTION_S[10]

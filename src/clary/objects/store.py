@@ -124,10 +124,13 @@ class ObjectStore:
             _bucket(index, bucket)
             return page(index, bucket, prefix=prefix, delimiter=delimiter, after=after, count_max=count_max)
 
-    def begin(self, bucket: str, algorithm: str = checksums.DEFAULT) -> Writer:
-        """Start writing bytes that become an object (`commit`) or a part; `abandon` the writer otherwise."""
+    def begin(self, bucket: str, algorithm: str = checksums.DEFAULT, check: str | None = None) -> Writer:
+        """Start writing bytes that become an object (`commit`) or a part; `abandon` the writer otherwise.
+
+        `algorithm`: of the checksum that is kept; `check`: of another that the caller wants to compare.
+        """
         self.bucket(bucket)
-        return Writer(self.blobs, bucket, self.ids.ulid(self.clock.now_us()), algorithm)
+        return Writer(self.blobs, bucket, self.ids.ulid(self.clock.now_us()), (algorithm, check or algorithm))
 
     def commit(
         self, writer: Writer, key: str, attributes: Attributes, condition: Condition = NO_CONDITION

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Sequence
 
 from clary.objects import checksums
 from clary.objects.blobs import Blobs, Footer, write_all
@@ -22,16 +23,17 @@ class Writer:
     its caller may have been cancelled.
     """
 
-    def __init__(self, blobs: Blobs, bucket: str, blob: str, algorithm: str) -> None:
+    def __init__(self, blobs: Blobs, bucket: str, blob: str, algorithms: Sequence[str]) -> None:
+        """`algorithms`: the checksum to keep, then others that a client's own are compared with."""
         self.bucket = bucket
         self.blob = blob
         self.size = 0
         """Bytes so far."""
-        self.algorithm = algorithm
         self._blobs = blobs
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._hasher = checksums.ALGORITHMS[algorithm].new()
-        self._checksum: Checksum | None = None
+        self._hashers = {name: checksums.ALGORITHMS[name].new() for name in algorithms}
+        self._kept = algorithms[0]
+        self._checksums: dict[str, Checksum] = {}
         self._lock = threading.Lock()
         self._fd: int | None = blobs.create(blob)
 
@@ -40,7 +42,8 @@ class Writer:
             if self._fd is None:
                 raise EndedError
             self._md5.update(data)
-            self._hasher.update(data)
+            for hasher in self._hashers.values():
+                hasher.update(data)
             write_all(self._fd, data)
             self.size += len(data)
 
@@ -49,11 +52,12 @@ class Writer:
         """Digest of the bytes so far."""
         return self._md5.digest()
 
-    def checksum(self) -> Checksum:
-        """The checksum of all bytes; nothing may be written afterwards."""
-        if self._checksum is None:
-            self._checksum = checksums.full(self.algorithm, self._hasher.digest())
-        return self._checksum
+    def checksum(self, algorithm: str | None = None) -> Checksum:
+        """A checksum of all bytes, None: the one to keep. Nothing may be written afterwards."""
+        name = algorithm or self._kept
+        if name not in self._checksums:
+            self._checksums[name] = checksums.full(name, self._hashers[name].digest())
+        return self._checksums[name]
 
     def publish(self, footer: Footer) -> None:
         """Make the bytes and what they are durable under the blob's name. Nothing refers to it yet."""

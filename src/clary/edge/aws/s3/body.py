@@ -20,7 +20,7 @@ from clary.edge.aws.s3.chunked import ChunkedDecoder
 from clary.edge.aws.s3.errors import S3Error
 from clary.kit.sigv4 import STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER, Proof
 from clary.kit.threads import Threads
-from clary.objects.checksums import ALGORITHMS
+from clary.objects.checksums import ALGORITHMS, DEFAULT, full
 from clary.objects.errors import DigestMismatch
 from clary.objects.records import Checksum
 
@@ -46,7 +46,7 @@ class Sink(Protocol):
     @property
     def md5(self) -> bytes: ...
 
-    def checksum(self) -> Checksum: ...
+    def checksum(self, algorithm: str | None = None) -> Checksum: ...
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,17 @@ class Body:
                 with contextlib.suppress(S3Error, OSError):
                     await running
 
-    async def read(self, bytes_max: int) -> bytes:
-        """The whole payload, checked: for documents, of at most `bytes_max`."""
-        headers = self._headers
-        if self._ended and "x-amz-decoded-content-length" not in headers and "content-length" not in headers:
+    async def read(self, bytes_max: int, *, digest_is_of_body: bool = True) -> bytes:
+        """The whole payload, checked: for documents, of at most `bytes_max`.
+
+        `digest_is_of_body` False: checksum headers speak of something else (the object that a completion makes).
+        """
+        if self._ended and "content-length" not in self._headers:
             return b""
+        if not digest_is_of_body:
+            self._headers = {name: text for name, text in self._headers.items() if not name.startswith(_CHECKSUM)}
         claims = self.claims(bytes_max)
-        memory = _Memory(claims.algorithm)
+        memory = _Memory()
         await self.stream_into(memory, claims)
         return bytes(memory.data)
 
@@ -234,7 +238,7 @@ class _Intake:
             expected = claims.checksum
             if expected is None and self._decoder is not None:
                 expected = check_value(claims.algorithm, self._decoder.trailers[name])
-            actual = self._sink.checksum().value
+            actual = self._sink.checksum(claims.algorithm).value
             if expected is not None and expected != actual:
                 yield DigestMismatch(name, expected, actual)
 
@@ -242,9 +246,8 @@ class _Intake:
 class _Memory:
     """A Sink for documents."""
 
-    def __init__(self, algorithm: str | None) -> None:
+    def __init__(self) -> None:
         self.data = bytearray()
-        self._algorithm = algorithm
 
     def write(self, data: bytes | memoryview) -> None:
         self.data += data
@@ -253,12 +256,11 @@ class _Memory:
     def md5(self) -> bytes:
         return hashlib.md5(self.data, usedforsecurity=False).digest()
 
-    def checksum(self) -> Checksum:
-        from clary.objects import checksums
-
-        hasher = ALGORITHMS[self._algorithm or checksums.DEFAULT].new()
+    def checksum(self, algorithm: str | None = None) -> Checksum:
+        name = algorithm or DEFAULT
+        hasher = ALGORITHMS[name].new()
         hasher.update(bytes(self.data))
-        return checksums.full(self._algorithm or checksums.DEFAULT, hasher.digest())
+        return full(name, hasher.digest())
 
 
 def check_value(algorithm: str, value: str) -> str:

@@ -112,7 +112,8 @@ class S3Door:
             raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
         document = b""
         if model.input_shape is not None and "payload" in model.input_shape.serialization:
-            document = await body.read(self._options.document_bytes_max)
+            of_body = operation.name != "CompleteMultipartUpload"
+            document = await body.read(self._options.document_bytes_max, digest_is_of_body=of_body)
         try:
             return rest_xml.parse(model, incoming, document)
         except Unreadable as error:

@@ -56,7 +56,8 @@ async def upload_part(s3: Service, call: Call, members: Members) -> Answer:
     except BaseException:
         writer.abandon()
         raise
-    return Answer({"ETag": f'"{part.etag}"', **_part_checksum(part), **describe.encryption_members(upload)})
+    checksum = _part_checksum(part) if upload.checksum_asked else {}
+    return Answer({"ETag": f'"{part.etag}"', **checksum, **describe.encryption_members(upload)})
 
 
 def _begin_part(s3: Service, call: Call, members: Members, algorithm: str | None) -> tuple[Upload, Writer]:
@@ -68,12 +69,9 @@ def _begin_part(s3: Service, call: Call, members: Members, algorithm: str | None
             f"Checksum Type mismatch occurred, expected checksum Type: {upload.checksum_algorithm.lower()}, actual "
             f"checksum Type: {str(algorithm).lower()}",
         )
-    if algorithm not in (None, upload.checksum_algorithm):
-        raise S3Error(
-            "InvalidRequest",
-            f"The upload was created without a checksum algorithm; its parts cannot have a {algorithm} checksum.",
-        )
-    return upload, s3.store.begin(members["Bucket"], upload.checksum_algorithm)
+    # An upload without an algorithm takes parts with any: SDKs add one to parts by themselves. It is verified, and the
+    # default one is kept.
+    return upload, s3.store.begin(members["Bucket"], upload.checksum_algorithm, algorithm)
 
 
 async def upload_part_copy(s3: Service, call: Call, members: Members) -> Answer:

@@ -38,6 +38,8 @@ _KINDS: Mapping[str, str] = {
     "recordio-protobuf": "recordio-protobuf",
     "application/x-recordio-protobuf": "recordio-protobuf",
 }
+_PARQUET = frozenset({"parquet", "application/x-parquet"})
+"""Training input: known to the image, and refused by it for inference."""
 
 
 class XGBoostModel:
@@ -91,6 +93,8 @@ class XGBoostModel:
         """csv, libsvm or recordio-protobuf; remembered for the content types seen most."""
         name = content_type.split(";", maxsplit=1)[0].strip().lower()
         kind = _KINDS.get(name) if name else self._default_kind
+        if name in _PARQUET:
+            raise ModelError(415, f"Content-type {content_type} is not supported.")
         if kind is None:
             raise ModelError(415, f"{content_type} is not an accepted ContentType: {_TYPES_LISTED}.")
         if kind == "csv" and "label_size" in content_type.lower():
@@ -254,12 +258,16 @@ def _selection(options: LoadOptions, objective: str, classes: int) -> Selection 
     return Selection(variable, objective, classes)
 
 
+_BUILTIN_ERROR = ValueError
+"""What a BodyError shows as: the image's own parsers raise this."""
+
+
 def _unreadable(kind: str, error: Exception) -> ModelError:
     between = " " if kind == "recordio-protobuf" else "\n "
     return ModelError(
         415,
         f"Loading {kind} data failed with Exception, please ensure data is in {kind} format:"
-        f"{between}{type(error)}{between}{error}",
+        f"{between}{_BUILTIN_ERROR if isinstance(error, tensors.BodyError) else type(error)}{between}{error}",
     )
 
 

@@ -24,6 +24,8 @@ _REQUEST, _RESPONSE, _CHUNK = int(Kind.REQUEST), int(Kind.RESPONSE), int(Kind.CH
 _STATUS, _PREDICT, _QUEUE, _ROWS = int(Tag.STATUS), int(Tag.PREDICT_US), int(Tag.QUEUE_US), int(Tag.BATCH_ROWS)
 _REQUEST_ID, _DEADLINE = int(Tag.REQUEST_ID), int(Tag.DEADLINE_MS)
 
+_FROM_ROUTERS = frozenset({Kind.CANCEL, Kind.PING, Kind.DRAIN})
+
 _RECV_BYTES = 64 * 1024
 _RECV_BYTES_MAX = 1024 * 1024
 _HEADS_MAX = 256
@@ -134,17 +136,21 @@ class Link:
                 head, request_id, left_ns = self._head(data, at + 15, body_at)
                 append(Request(self, frame_id, head, request_id, view[body_at:stop], now_ns, left_ns))
             else:
-                self.others.append(
+                self._other(
                     Frame(Kind(kind), frame_id, frames.decode_head(data[at + 15 : body_at]), view[body_at:stop])
                 )
-                if kind == Kind.HELLO and not self.greeted:
-                    frames.check_hello(self.others[-1])
-                    self.greeted = True
-                elif not self.greeted:
-                    raise FrameError("the peer did not say HELLO first")
             at = stop
         self._wanted = 15
         return at
+
+    def _other(self, frame: Frame) -> None:
+        """A frame that is no request; what a router may not say ends the link."""
+        if not self.greeted:
+            frames.check_hello(frame)
+            self.greeted = True
+        elif frame.kind not in _FROM_ROUTERS:
+            raise FrameError(f"a router does not send {frame.kind.name} here")
+        self.others.append(frame)
 
     def _head(self, data: bytes, at: int, stop: int) -> tuple[Head, bytes, int]:
         """(repeating headers, request id, nanoseconds left) of a request's TLVs."""

@@ -163,8 +163,4 @@ def failure_reason(cause: str, remedy: str) -> str:
 
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
-    if not text:
-        return text
-    # Paths and library names keep their case; only a plain first word is raised.
-    text = text[0].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
-    return text if text[-1] in ".!?" else text + "."
+    return text if not text or text[-1] in ".!?" else text + "."

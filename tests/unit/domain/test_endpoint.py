@@ -96,9 +96,9 @@ def test_freezing_copies_what_serving_takes() -> None:
 @pytest.mark.parametrize(
     ("cause", "remedy", "reason"),
     [
-        ("it broke", "mend it", "It broke. Mend it."),
+        ("It broke", "Mend it", "It broke. Mend it."),
         ("It broke.", "", "It broke."),
-        ("s3://b/k is gone", "put it\n  back!", "s3://b/k is gone. Put it back!"),
+        ("s3://b/k is gone", "Put it\n  back!", "s3://b/k is gone. Put it back!"),
         ("", "", ""),
     ],
 )

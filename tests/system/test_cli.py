@@ -200,6 +200,63 @@ def test_a_private_server_comes_and_goes_with_its_command(tmp_path: Path) -> Non
     assert not [p for p in psutil.process_iter(["cmdline"]) if home in " ".join(p.info["cmdline"] or [])]
 
 
+def test_a_private_server_is_gone_when_exec_is_ended_while_it_starts(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "clary.cli.main", "exec", "--serve", "--", "sleep", "1000"],
+        env=environment(TMPDIR=str(tmp_path)),
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        wait_until(lambda: psutil.Process(running.pid).children(), "the server's process")
+        family = psutil.Process(running.pid).children(recursive=True)
+        running.terminate()
+        assert running.wait(60) == 128 + 15
+    assert not list(tmp_path.iterdir())
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_command_under_a_private_server_gets_the_signal_first(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "print('up', flush=True)\n"
+        "signal.pause()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "clary.cli.main", "exec", "--serve", "--", sys.executable, "-c", code],
+        env=environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "up\n"
+        running.terminate()
+        assert running.wait(60) == 7
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line_signs_for_a_server_with_auth(tmp_path: Path, model_file: Path) -> None:
+    (tmp_path / "home").mkdir()
+    with Server(tmp_path / "home", "--auth", "sigv4") as strict:
+        document(clary(strict, "deploy", str(model_file), "--name", "guarded", "--json"))
+        assert float(clary(strict, "invoke", "guarded", "--data", ROW).stdout) == expected(REGRESSOR, ROW)[0]
+        assert clary(strict, "logs", "guarded").returncode == 0
+        made = document(clary(strict, "keys", "create", "ci", "--json"))
+        own = {"AWS_ACCESS_KEY_ID": str(made["key_id"]), "AWS_SECRET_ACCESS_KEY": str(made["secret"])}
+        assert clary(strict, "invoke", "guarded", "--data", ROW, "--url", strict.url, **own).returncode == 0
+        assert clary(strict, "keys", "revoke", str(made["key_id"])).returncode == 0
+        wait_until(
+            lambda: (
+                clary(strict, "list", "--url", strict.url, **own).returncode == Exit.DENIED
+                and clary(strict, "invoke", "guarded", "--data", ROW, "--url", strict.url, **own).returncode
+                == Exit.DENIED
+            ),
+            "the revoked key is refused",
+        )
+        wrong = {**own, "AWS_ACCESS_KEY_ID": "CLARYNOBODY"}
+        assert clary(strict, "list", "--url", strict.url, **wrong).returncode == Exit.DENIED
+
+
 def test_the_demo_holds_on_some_rows(server: Server) -> None:
     done = clary(server, "exec", "--", sys.executable, str(ROOT / "demo" / "cmapss.py"), "--rows", "1000")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -45,7 +46,10 @@ def exec_(
     if shutil.which(command[0]) is None:
         raise CliError(Exit.NO_COMMAND, f"There is no command {command[0]!r}.", "Check its name and PATH.")
     if not serve:
-        _replace_process(command, environment(find(url, home, region, None), os.environ))
+        target = find(url, home, region, None)
+        if not answers(target.url):
+            note(f"warning: no server answers at {target.url}; start one with `clary serve`, or use --serve.")
+        _replace_process(command, environment(target, os.environ))
     if url is not None or home is not None:
         raise CliError(Exit.USAGE, "--serve starts a server of its own.", "Leave out --url and --home.")
     with private_server(region) as target:
@@ -57,6 +61,18 @@ def environment(target: Target, environ: Mapping[str, str]) -> dict[str, str]:
     removed = conflicting(environ)
     kept = {name: value for name, value in environ.items() if name not in removed}
     return {**kept, **variables(target, environ), "CLARY_URL": target.url, "CLARY_HOME": str(target.home)}
+
+
+def answers(url: str) -> bool:
+    """Whether something listens there; a command may be about to start it, so that nothing more is made of it."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection(
+            (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), 2
+        ):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _replace_process(command: list[str], env: Mapping[str, str]) -> None:
@@ -102,6 +118,8 @@ def private_server(region: str | None) -> Iterator[Target]:
     argv = [sys.executable, "-m", "clary.cli.main", "serve", "--home", str(home), "--port", str(port)]
     argv += ["--region", region] if region else []
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CLARY_", "AWS_"))}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     with log.open("wb") as out:
         # Its own session: Ctrl-C stops the command first, and the server after it.
         server = subprocess.Popen(
@@ -117,6 +135,11 @@ def private_server(region: str | None) -> Iterator[Target]:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             note(f"The private server (pid {server.pid}) did not stop; its log is {log}.")
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """Leave by an exception, so that the private server is stopped on the way out."""
+    raise SystemExit(128 + number)
 
 
 def free_port() -> int:

@@ -37,6 +37,7 @@ def test_the_command_replaces_clary_and_has_the_variables(tmp_path: Path) -> Non
     assert seen["AWS_REGION"] == "eu-west-1"
     assert "AWS_PROFILE" not in seen
     assert "AWS_ENDPOINT_URL_S3" not in seen
+    assert "no server answers at http://127.0.0.1:1" in done.stderr
 
 
 def test_options_of_the_command_are_the_commands_own() -> None:

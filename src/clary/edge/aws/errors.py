@@ -147,7 +147,7 @@ _S3_MISMATCH = "SignatureDoesNotMatch"
 
 def _signature(error: sigv4.SigV4Error | None) -> tuple[str, str, int]:
     if error is None:
-        return "MissingAuthenticationTokenException", "Missing Authentication Token", 400
+        return "MissingAuthenticationTokenException", "Request is missing Authentication Token", 400
     if isinstance(error, sigv4.UnknownKey):
         return "UnrecognizedClientException", "The security token included in the request is invalid.", 400
     if isinstance(error, sigv4.Stale):
@@ -156,8 +156,9 @@ def _signature(error: sigv4.SigV4Error | None) -> tuple[str, str, int]:
         expired, now = sigv4.timestamp_of(error.expired_s), sigv4.timestamp_of(error.now_s)
         return "InvalidSignatureException", f"Signature expired: {expired} is now earlier than {now}.", 400
     if isinstance(error, sigv4.Unsigned):
-        names = ", ".join(error.headers)
-        return "InvalidSignatureException", f"'{names}' must be a 'SignedHeader' in the AWS Authorization.", 400
+        name = error.headers[0]
+        shown = "'Host' or ':authority'" if name == "host" else f"'{name}'"
+        return "InvalidSignatureException", f"{shown} must be a 'SignedHeader' in the AWS Authorization.", 400
     if isinstance(error, sigv4.Malformed):
         return "IncompleteSignatureException", error.message, 400
     return "InvalidSignatureException", _MISMATCH, 400

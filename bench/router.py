@@ -11,17 +11,23 @@ import asyncio
 import os
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import httptools
 import uvloop
+
+from clary.dataplane import routes
+from clary.runtimes.base import Input, Joins, Signature
+from clary.worker.executor import Executor
+from clary.worker.options import WorkerOptions
+from clary.worker.report import WorkerLog
+from clary.worker.server import Server, listen
 
 ROW = ",".join(f"{i * 0.37:.4f}" for i in range(24)).encode()
 CONCURRENCY = (1, 16, 64)
@@ -58,37 +64,37 @@ async def serve_echo(fd: int) -> None:
 # -- an empty model: the least a replica can do ------------------------------------------------------------------------
 
 
-def empty_worker(path: str) -> None:
-    """Answers each frame of a read in one write; blocking, one link."""
-    from clary.replica import frames
-    from clary.replica.frames import Kind, Tag
+class EmptyModel:
+    """The least that a runtime can do; see runtimes/base.py."""
 
-    prefix = struct.Struct(">IBQH")
+    signature = Signature()
+    libraries: Mapping[str, str] = {}
+    notes = ()
+    joins = Joins.EXACT
+
+    def decode(self, body: memoryview, content_type: str) -> Input:
+        return Input(body, 1, content_type)
+
+    def check_accept(self, accept: str) -> str:
+        return accept
+
+    def predict(self, inputs: Sequence[Input]) -> Sequence[bytes]:
+        return [b"42.0"] * len(inputs)
+
+    def encode(self, result: bytes, accept: str) -> tuple[bytes, str]:  # noqa: ARG002
+        return result, "text/csv; charset=utf-8"
+
+    def probe(self) -> None:
+        return None
+
+
+def empty_worker(path: str) -> None:
+    """A real worker with an empty model."""
+    options = WorkerOptions(uid="empty", socket=path, runtime="empty", model_dir="/")
+    log = WorkerLog("empty", "AllTraffic", "empty")
+    executor = Executor(EmptyModel(), Joins.EXACT, log, rows_max=options.rows_max, predict_overrun_ns=10**12)
     report = b'{"state":"ready","joins":"exact","pure":true,"runtime":"empty"}'
-    times = {tag: frames.u32(1) for tag in (Tag.PREDICT_US, Tag.QUEUE_US, Tag.BATCH_ROWS)}
-    head = frames.encode_head({Tag.STATUS: frames.u16(200), **times, Tag.CONTENT_TYPE: b"text/csv; charset=utf-8"})
-    body = b"42.0"
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    while True:
-        link, _ = listener.accept()
-        link.sendall(frames.hello("empty", "n", 256, report))
-        rest = b""
-        while data := link.recv(1 << 20):
-            data = rest + data
-            at, out = 0, []
-            while len(data) - at >= 15:
-                length, kind, frame_id, _ = prefix.unpack_from(data, at)
-                if at + 4 + length > len(data):
-                    break
-                if kind == Kind.REQUEST:
-                    out.append(
-                        prefix.pack(11 + len(head) + len(body), Kind.RESPONSE, frame_id, len(head)) + head + body
-                    )
-                at += 4 + length
-            rest = data[at:]
-            link.sendall(b"".join(out))
+    Server(listen(path), options, "n", report, executor, credits=options.credits).run()
 
 
 # -- load --------------------------------------------------------------------------------------------------------------
@@ -163,8 +169,6 @@ def listener() -> socket.socket:
 
 def start_router(home: Path, port_fd: int, worker: str, profile: str) -> list[subprocess.Popen[bytes]]:
     """A worker and a router on its snapshot."""
-    from clary.dataplane import routes
-
     address = home / "w.sock"
     argv = worker.format(socket=address).split() if worker else [sys.executable, "-m", "bench.router", "--be-worker"]
     worker_process = subprocess.Popen(argv if worker else [*argv, str(address)])

@@ -151,6 +151,7 @@ class Rig:
         self.soon: list[Callable[[], None]] = []
         self.draws: list[float] = []
         self.notes: list[str] = []
+        self.complaints: list[Exception] = []
         self.recorder = Recorder("router-0", "boot", spool_dir, self.clock)
         self.fleet = Fleet(self.recorder, self._queue, self._connect)
         self.control = NoControl()
@@ -163,6 +164,7 @@ class Rig:
             draw=lambda: self.draws.pop(0) if self.draws else 0.0,
             hand_over=self.control,
             private=lambda head: (404, b"{}"),
+            complain=self.complaints.append,
         )
 
     def _queue(self) -> VariantQueue:

@@ -127,11 +127,15 @@ class Replica:
             self._queue.idle_again(self)
 
     def link_answer(self, frame_id: int, head: bytes, body: bytes) -> None:
-        call = self.inflight.pop(frame_id, None)
-        if call is not None and not call.done:
+        call = self.inflight.get(frame_id)
+        if call is None:
+            return
+        if not call.done:
             queue = self._queue
             queue.answered += 1
             queue.outcomes.answered(call, head, body)
+        # Last: if the answer makes no sense the link is closed, and the call must be among those that it takes along.
+        del self.inflight[frame_id]
 
     def link_frame(self, frame: Frame) -> None:
         if frame.kind is not Kind.DRAIN:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol, cast
+from typing import cast
 
 from clary.dataplane.answers import with_connection_close
+from clary.dataplane.app import App
 from clary.dataplane.chunked import ChunkedBody, too_large
 from clary.dataplane.head import Head, Refused, check_first_line, parse_head
 from clary.dataplane.limits import Limits
@@ -37,37 +38,6 @@ class Exchange:
         self.response = response
         if self.connection is not None:
             self.connection.answered(self)
-
-
-class App(Protocol):
-    """What answers the requests of connections."""
-
-    limits: Limits
-    now_s: float
-    """Coarse monotonic time, moved by the sweep: good for timeouts of seconds."""
-    stopping: bool
-    heads: dict[bytes, Head]
-    """Heads parsed before, by their bytes."""
-    connections: set[Connection]
-
-    def request(self, connection: Connection, head: Head, body: bytes) -> Exchange | bytes:
-        """A whole request: its answer, or an exchange that will be answered."""
-        ...
-
-    def refusal(self, refused: Refused) -> bytes:
-        """The whole response of a refusal."""
-        ...
-
-    def abandoned(self, exchange: Exchange) -> None:
-        """The client of this exchange is gone."""
-        ...
-
-    def hand_over(self, transport: asyncio.Transport, read: bytes) -> bytes | None:
-        """Give the socket and the bytes already read to control: None when it is on its way, else the refusal.
-
-        The transport is paused and its writes are flushed; the caller closes it without touching the socket's state.
-        """
-        ...
 
 
 class Connection(asyncio.Protocol):
@@ -145,6 +115,8 @@ class Connection(asyncio.Protocol):
             self._consume(data)
         except Refused as refused:
             self._refuse(refused)
+        except Exception as error:
+            self._refuse(self._app.unexpected(error))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -329,6 +301,8 @@ class Connection(asyncio.Protocol):
             self._consume(data)
         except Refused as refused:
             self._refuse(refused)
+        except Exception as error:
+            self._refuse(self._app.unexpected(error))
         # Read again also while discarding: the end of the connection must be seen.
         if self._phase != _STUCK and self.transport is not None:
             self.transport.resume_reading()

@@ -52,9 +52,10 @@ class HotPath:
         draw: Callable[[], float],
         hand_over: HandOver,
         private: Callable[[Head], tuple[int, bytes]],
+        complain: Callable[[Exception], None],
     ) -> None:
         """`request_id`: 36 bytes, new each time. `draw`: uniform in [0, 1). `private`: answers what comes on the
-        router's own socket and is no invocation, as (status, JSON)."""
+        router's own socket and is no invocation, as (status, JSON). `complain` logs an error of ours."""
         self.limits = limits
         self.now_s = clock.monotonic_s()
         self.stopping = False
@@ -69,6 +70,7 @@ class HotPath:
         self._draw = draw
         self._hand_over = hand_over
         self._private = private
+        self._complain = complain
         self._date = answers.DateLine()
         self._date.at(clock.now_us())
 
@@ -116,6 +118,11 @@ class HotPath:
         """The response of a refusal that no model had a part in."""
         members: dict[str, str | int] = {"Message": refused.message}
         return answers.error(refused.status, refused.code, members, self._request_id(), self._date.line)
+
+    def unexpected(self, error: Exception) -> Refused:
+        """No stack trace over the wire."""
+        self._complain(error)
+        return Refused(500, "InternalFailure", "Clary failed to handle this request. The router's log tells why.")
 
     def abandoned(self, exchange: Exchange) -> None:
         """The client is gone; the call counts as taken, not as answered."""

@@ -14,6 +14,7 @@ import random
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,7 @@ class Router:
             draw=random.random,
             hand_over=self._handoff,
             private=self._private,
+            complain=self._complain,
         )
 
     async def run(self) -> None:
@@ -239,6 +241,10 @@ class Router:
                     connection.stop()
                 until_s = min(until_s, self._clock.monotonic_s() + self._options.limits.linger_s)
         self._log.write("info", "drained", connections_left=len(hot.connections), inflight_left=hot.inflight)
+
+    def _complain(self, error: Exception) -> None:
+        where = "".join(traceback.format_exception(error))
+        self._log.write("error", "unexpected error in a request", cause=repr(error), traceback=where)
 
     def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002
         error = context.get("exception")

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from clary.dataplane.routes import FORMAT, Snapshot, read_snapshot
+from clary.replica.frames import parse_address
 
 EMPTY = Snapshot(format=FORMAT, revision=0, account="", region="", auth=False, hosts=())
 """Before any snapshot was read: routes to nothing."""
@@ -30,9 +31,18 @@ class SnapshotFile:
             if seen == self._seen:
                 return None
             self._seen = seen
-            return read_snapshot(self._path)
+            return _checked(read_snapshot(self._path))
         except FileNotFoundError:
             return None  # a fresh HOME, or a file being restored: what is in memory stays
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._complain(str(error))
             return None
+
+
+def _checked(snapshot: Snapshot) -> Snapshot:
+    """The snapshot, if every address in it can be connected to; ValueError."""
+    for endpoint in snapshot.endpoints:
+        for variant in endpoint.variants:
+            for replica in variant.replicas:
+                parse_address(replica.address)
+    return snapshot

@@ -47,6 +47,9 @@ class EchoApp:
     def refusal(self, refused: Refused) -> bytes:
         return b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % refused.status
 
+    def unexpected(self, error: Exception) -> Refused:
+        raise error
+
     def abandoned(self, exchange: Exchange) -> None:
         self.left.append(exchange)
 

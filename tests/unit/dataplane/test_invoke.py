@@ -258,6 +258,28 @@ def test_our_own_pages_and_configured_hosts_are_served(rig: Rig, headers: dict[s
     assert len(rig.wires["v-AllTraffic-0"].requests) == 1
 
 
+def test_an_error_of_ours_is_an_internal_failure_without_a_trace(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bool:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("clary.dataplane.batch.VariantQueue.submit", broken)
+    (error,) = parse_answers(rig.invoke().written)
+    assert (error.status, error.headers["x-amzn-errortype"]) == (500, "InternalFailure")
+    assert b"secret" not in error.body
+    assert [repr(c) for c in rig.complaints] == ["ZeroDivisionError('secret detail')"]
+
+
+def test_an_answer_that_makes_no_sense_loses_no_request(rig: Rig) -> None:
+    client = rig.invoke()
+    wire = rig.wires["v-AllTraffic-0"]
+    with pytest.raises(frames.FrameError):  # the link closes on it, and says so
+        wire.replica.link_answer(wire.requests[0].id, b"\xff\x00\x01x", b"")
+    wire.down()
+    wire.up()
+    wire.answer_last()
+    assert parse_answers(client.written)[0].status == 200
+
+
 def test_an_endpoint_without_weights_says_so(rig: Rig) -> None:
     rig.use(snapshot(endpoint("Zero", variant("A", 0), variant("B", 0))))
     assert "has a weight above 0" in parse_answers(rig.invoke(name="zero").written)[0].json["Message"]

@@ -242,10 +242,12 @@ def test_snapshots_are_taken_when_told_and_by_the_clock_and_broken_ones_never(se
     assert (status, told["revision"]) == (200, 2)
     assert served.invoke(name="ridge")[0] == 400
     assert served.invoke(name="other") == (200, b"11")
-    (served.home / "routes.json").write_text('{"format": 1, "revis')
-    served.private("POST", "/clary/router/reload")
-    assert served.invoke(name="other") == (200, b"11")
-    assert [line["level"] for line in served.log() if "unusable" in line["event"]] == ["error"]
+    good = (served.home / "routes.json").read_text()
+    for broken in (good[:-20], good.replace('"format":1', '"format":99'), good.replace("unix:", "nowhere:")):
+        (served.home / "routes.json").write_text(broken)
+        served.private("POST", "/clary/router/reload")
+        assert served.invoke(name="other") == (200, b"11")
+    assert [line["level"] for line in served.log() if "unusable" in line["event"]] == ["error"] * 3
     (served.home / "routes.json").unlink()
     served.private("POST", "/clary/router/reload")
     assert served.invoke(name="other") == (200, b"11")

@@ -209,19 +209,22 @@ def _load(path: Path) -> tuple[Any, Sequence[str]]:
                 f"Install {error.name} in the model's environment.",
             ) from None
         except Exception as error:
-            raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}", _RESAVE) from None
-    notes = []
-    for warning in caught:
-        if isinstance(warning.message, InconsistentVersionWarning):
-            saved = warning.message.original_sklearn_version
-            if saved.split(".")[:2] != sklearn.__version__.split(".")[:2]:
-                raise LoadError(
-                    f"{path.name} was saved by scikit-learn {saved}; this environment has {sklearn.__version__}.",
-                    f"Install scikit-learn=={saved} in the model's environment, or save it again with "
-                    f"{sklearn.__version__}.",
-                )
-        notes.append(f"{path.name}: {str(warning.message).splitlines()[0]}")
-    return estimator, tuple(dict.fromkeys(notes))
+            raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}.", _RESAVE) from None
+    return estimator, tuple(dict.fromkeys(_note(path.name, warning.message) for warning in caught))
+
+
+def _note(name: str, warning: Warning | str) -> str:
+    """What a warning while loading says; LoadError where it says that another minor version saved the estimator."""
+    if not isinstance(warning, InconsistentVersionWarning):
+        return f"{name}: {str(warning).splitlines()[0]}"
+    saved = str(warning.original_sklearn_version)
+    fact = f"{name} was saved by scikit-learn {saved}; this environment has {sklearn.__version__}."
+    if saved.split(".")[:2] != sklearn.__version__.split(".")[:2]:
+        raise LoadError(
+            fact,
+            f"Install scikit-learn=={saved} in the model's environment, or save it again with {sklearn.__version__}.",
+        )
+    return fact
 
 
 def _use_one_job(estimator: Any) -> None:

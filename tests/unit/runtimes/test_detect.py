@@ -1,0 +1,147 @@
+"""What a file is, from its bytes: nothing runs."""
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import xgboost
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from clary.runtimes.base import LoadError
+from clary.runtimes.detect import detect
+from clary.runtimes.picklescan import scan
+from tests.support.xgboost_cases import BOOSTERS, ROWS, TARGET
+
+OLD = Path(__file__).parent / "data/old-xgboost-models.tar.xz"
+PIPELINE = make_pipeline(StandardScaler(), Ridge()).fit(ROWS, TARGET)
+
+
+def dumped(value: Any, compress: Any = 0) -> bytes:
+    out = io.BytesIO()
+    joblib.dump(value, out, compress=compress)
+    return out.getvalue()
+
+
+FILES: dict[str, tuple[bytes, str, str]] = {
+    "json": (bytes(BOOSTERS["regression"].save_raw("json")), "xgboost", "json, written by XGBoost"),
+    "ubj": (bytes(BOOSTERS["regression"].save_raw("ubj")), "xgboost", "ubj, written by XGBoost"),
+    "pickle": (pickle.dumps(BOOSTERS["regression"]), "xgboost", "pickle of Booster, written by XGBoost"),
+    "pickle 0": (pickle.dumps(BOOSTERS["regression"], protocol=0), "xgboost", "pickle of Booster"),
+    "wrapper": (pickle.dumps(xgboost.XGBRegressor(n_estimators=1).fit(ROWS, TARGET)), "xgboost", "XGBRegressor"),
+    "joblib": (dumped(PIPELINE), "sklearn", "Pipeline, written by scikit-learn"),
+    "forest": (dumped(RandomForestRegressor(2).fit(ROWS, TARGET)), "sklearn", "RandomForestRegressor"),
+    "zlib": (dumped(PIPELINE, 3), "sklearn", "Pipeline"),
+    "gzip": (dumped(PIPELINE, ("gzip", 3)), "sklearn", "Pipeline"),
+    "bz2": (dumped(PIPELINE, ("bz2", 3)), "sklearn", "Pipeline"),
+    "xz": (dumped(PIPELINE, ("xz", 3)), "sklearn", "Pipeline"),
+    **{f"protocol {n}": (pickle.dumps(PIPELINE, protocol=n), "sklearn", "Pipeline") for n in range(1, 6)},
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_shows_its_kind(kind: str, tmp_path: Path) -> None:
+    raw, runtime, why = FILES[kind]
+    (tmp_path / "model").write_bytes(raw)
+    found = detect(tmp_path / "model")
+    assert found.runtime == runtime
+    assert why in found.why
+    assert found.files == ("model",)
+    packed = tmp_path / "model.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(tmp_path / "model", "./model")
+    assert detect(packed).why == found.why
+
+
+def test_what_a_file_tells_of_its_model(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(FILES["json"][0])
+    found = detect(tmp_path / "m")
+    assert found.signature.width == 4
+    assert found.libraries == {"xgboost": ".".join(xgboost.__version__.split(".")[:2])}
+    (tmp_path / "m").write_bytes(FILES["joblib"][0])
+    assert detect(tmp_path / "m").signature.width == 4
+    assert list(detect(tmp_path / "m").libraries) == ["scikit-learn"]
+
+
+def test_models_of_old_libraries(tmp_path: Path) -> None:
+    with tarfile.open(OLD) as archive:
+        for member in archive.getmembers():
+            if member.name.endswith((".bin", ".pkl")):
+                content = archive.extractfile(member)
+                assert content is not None
+                (tmp_path / "m").write_bytes(content.read())
+                assert detect(tmp_path / "m").runtime == "xgboost", member.name
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "xgboost-model").write_bytes(FILES["ubj"][0])
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / ".hidden").write_bytes(FILES["joblib"][0])
+    assert detect(tmp_path).files == ("xgboost-model",)
+    (tmp_path / "model.joblib").write_bytes(FILES["joblib"][0])
+    with pytest.raises(LoadError, match=r"several kinds: model.joblib \(sklearn\), xgboost-model \(xgboost\)"):
+        detect(tmp_path)
+
+
+def test_several_boosters_are_an_ensemble(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(FILES["ubj"][0])
+    found = detect(tmp_path)
+    assert found.files == ("a", "b")
+    assert found.why.startswith("2 models, the first an XGBoost model (ubj")
+
+
+@pytest.mark.parametrize(
+    ("raw", "cause"),
+    [
+        (b"", "is empty"),
+        (b"hello", "no kind that Clary knows"),
+        (b"tree\nversion=v4\nnum_class=1\n", "LightGBM"),
+        (b"PK\x03\x04....", "zip archive"),
+        (pickle.dumps({"a": 1}), "a pickle of no class"),
+        (pickle.dumps(np.zeros(3)), "a pickle of no class"),
+        (b"\x80\x04cos\nsystem\n(X\x02\x00\x00\x00idtR.", "a pickle of os.system"),
+        (b"\x80\x04clightgbm.sklearn\nLGBMRegressor\n.", "a pickled LightGBM model"),
+    ],
+)
+def test_what_is_not_served_is_named(raw: bytes, cause: str, tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(raw)
+    with pytest.raises(LoadError, match=cause) as refused:
+        detect(tmp_path / "m")
+    assert "XGBoost models (json, ubj, binary, pickle)" in refused.value.remedy
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(LoadError):
+            detect(path)
+
+
+class Bomb:
+    """Its pickle would write a file."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return (open, (self.target, "w"))
+
+
+def test_scanning_runs_nothing(tmp_path: Path) -> None:
+    raw = pickle.dumps(Bomb(str(tmp_path / "ran")))
+    assert scan(raw).names == ("io.open",)
+    assert not (tmp_path / "ran").exists()
+
+
+@given(st.one_of(st.binary(max_size=200), st.integers(0, 400).map(lambda end: FILES["joblib"][0][:end])))
+def test_scanning_anything_does_not_raise(raw: bytes) -> None:
+    scan(raw)

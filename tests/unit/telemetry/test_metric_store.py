@@ -113,6 +113,13 @@ def test_an_idle_variant_has_zeros_where_scaling_looks_and_no_phantom_samples(st
     assert points(store, "ModelLatency") == []
 
 
+@pytest.mark.parametrize("cells", [[Cell(0, 0), Cell(2, 6, 1, 5)], [Cell(2, 6, 1, 5), Cell(0, 0)]])
+def test_a_standstill_leaves_extremes_alone(store: MetricStore, cells: list[Cell]) -> None:
+    for cell in cells:
+        store.put([a_sample(NOW_S, cell)], NOW_US)
+    assert points(store, "M")[0].cell == Cell(2, 6, 1, 5)
+
+
 def test_a_delta_is_taken_once_and_gaps_are_counted(store: MetricStore) -> None:
     one, two, five = (a_delta(n, a_variant(invocations=1)) for n in (1, 2, 5))
     taken = store.take([one, two, one], NOW_US)

@@ -174,7 +174,7 @@ def test_plain_boto3_works_under_exec_and_under_a_profile(server: Server, tmp_pa
 
 
 def test_doctor_knows_the_running_server(server: Server) -> None:
-    checks = document(clary(server, "doctor", "--json", CLARY_PORT=str(server.port)))["checks"]
+    checks = document(clary(server, "doctor", "--json"))["checks"]
     assert {check["name"]: check["state"] for check in checks}["server"] == "ok"  # type: ignore[attr-defined]
 
 

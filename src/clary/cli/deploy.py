@@ -89,7 +89,7 @@ def recognised(path: Path) -> tuple[str, Detected]:
     try:
         found = detect(path)
     except LoadError as error:
-        raise CliError(Exit.REFUSED, f"{path}: {error.cause}", error.remedy) from None
+        raise CliError(Exit.REFUSED, error.cause, error.remedy) from None
     try:
         image = image_for(found.runtime)
     except KeyError:

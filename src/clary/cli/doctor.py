@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import typer
 
 from clary import __version__
 from clary.cli import options
-from clary.cli.connect import settings_of
+from clary.cli.connect import read_json, settings_of
 from clary.cli.exit_codes import Exit
 from clary.cli.output import print_json, print_table
 
@@ -156,16 +157,15 @@ def socket_folder(home: Path) -> Check:
 
 def server_or_port(home: Path, host: str, port: int) -> Check:
     """A running server says its version; otherwise the port must be free."""
-    health = _health(host, port)
-    if health is not None:
+    for where in (_own_server(home), (host, port)):
+        health = _health(*where) if where else None
+        if where is None or health is None:
+            continue
+        found = f"version {health.get('version', 'unknown')} answers at {where[0]}:{where[1]}"
         if health.get("version") == __version__:
-            return Check("server", State.OK, f"version {health['version']} answers at {host}:{port}")
-        return Check(
-            "server",
-            State.WARNING,
-            f"version {health.get('version', 'unknown')} answers at {host}:{port}; this command is {__version__}",
-            "Restart `clary serve` to run the installed version.",
-        )
+            return Check("server", State.OK, found)
+        remedy = "Restart `clary serve` to run the installed version."
+        return Check("server", State.WARNING, f"{found}; this command is {__version__}", remedy)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -198,6 +198,12 @@ def fork_safety(home: Path) -> Iterator[Check]:
                 f"{verdict.fork} with {where}: {verdict.detail}",
                 "Its replicas start as fresh processes, which takes seconds; nothing else changes.",
             )
+
+
+def _own_server(home: Path) -> tuple[str, int] | None:
+    """Where HOME's server said that it listens; it may have ended since."""
+    parts = urlsplit(read_json(home / "run" / "server.json").get("url", ""))
+    return (parts.hostname, parts.port) if parts.hostname and parts.port else None
 
 
 def _health(host: str, port: int) -> dict[str, Any] | None:

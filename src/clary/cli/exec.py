@@ -24,6 +24,7 @@ from clary.cli.connect import Target, find
 from clary.cli.env import conflicting, variables
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note
+from clary.settings import runtime_dir
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -125,13 +126,13 @@ def private_server(region: str | None) -> Iterator[Target]:
         server = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=clean, cwd=folder, start_new_session=True
         )
-    stopped = False
     try:
         wait_ready(server, f"http://127.0.0.1:{port}", log)
         yield find(f"http://127.0.0.1:{port}", home, region, None, clean)
     finally:
         stopped = stop(server)
         if stopped:
+            shutil.rmtree(runtime_dir(home, clean), ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
         else:
             note(f"The private server (pid {server.pid}) did not stop; its log is {log}.")

@@ -49,6 +49,8 @@ def _run(given: list[str]) -> int:
     try:
         get_command(app).main(args=given, prog_name="clary")
     except SystemExit as end:  # how typer returns, with what it has to say already said
+        if isinstance(end.__context__, BrokenPipeError):
+            return Exit.OK  # whoever reads our output has what it wanted, as `head` does
         return end.code if isinstance(end.code, int) else Exit.OK
     return Exit.OK
 

@@ -95,5 +95,5 @@ def _text(value: object) -> str:
 
 def _plain(value: Any) -> object:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     raise TypeError(f"{type(value).__name__} has no JSON form")

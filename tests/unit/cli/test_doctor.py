@@ -65,6 +65,9 @@ def test_a_port_that_another_holds_is_a_problem_and_a_clary_on_it_is_not(tmp_pat
     port = int(scripted.url.rpartition(":")[2])
     scripted.say("GET /clary/health", 200, {"status": "ok", "version": doctor.__version__})
     assert doctor.server_or_port(tmp_path, "127.0.0.1", port).name == "server"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "server.json").write_text(json.dumps({"url": scripted.url}))
+    assert doctor.server_or_port(tmp_path, "127.0.0.1", 1).name == "server"  # HOME's own comes first
     scripted.say("GET /clary/health", 200, {"status": "ok", "version": "0.0.1"})
     assert doctor.server_or_port(tmp_path, "127.0.0.1", port).state is State.WARNING
 

@@ -102,7 +102,7 @@ def test_list_in_tables_and_json(scripted: Scripted, capsys: pytest.CaptureFixtu
     assert document["endpoints"][0] == {
         "name": "a",
         "status": "InService",
-        "created": "2017-07-14T02:40:00Z",
+        "created": "2017-07-14T02:40:00.000Z",
         "arn": "arn:a",
     }
 
@@ -200,6 +200,17 @@ def test_config_shows_where_each_value_comes_from(
     assert found["port"] == ("9000", "CLARY_PORT")
     assert found["routers"] == ("2", "clary.toml")
     assert found["auth"] == ("none", "default")
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "clary.cli.main", "config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(30) == 0
 
 
 def test_completion_is_offered(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+import botocore.session
 import uvicorn
 from botocore.config import Config
 from starlette.requests import Request
@@ -79,6 +80,32 @@ class Served:
             aws_access_key_id=key.key_id if key else "clary",
             aws_secret_access_key=key.secret if key else "clary",
             config=Config(retries={"total_max_attempts": 1}, inject_host_prefix=False, **config),
+        )
+        self.clients.append(client)
+        return client
+
+    def speaking(self, service: str, protocol: str) -> Any:
+        """A client that speaks `protocol`: today's boto3 prefers json where older ones know query only."""
+        session = botocore.session.Session()
+        loader = session.get_component("data_loader")
+        original = loader.load_service_model
+
+        def load(name: str, kind: str, api_version: str | None = None) -> Any:
+            model = original(name, kind, api_version)
+            if kind == "service-2":
+                model = {**model, "metadata": {**model["metadata"], "protocol": protocol, "protocols": [protocol]}}
+                if protocol == "query":
+                    model["metadata"].pop("awsQueryCompatible", None)
+            return model
+
+        loader.load_service_model = load
+        client = session.create_client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id="clary",
+            aws_secret_access_key="clary",
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
         )
         self.clients.append(client)
         return client

@@ -44,11 +44,13 @@ def test_a_client_of_this_machine_is_answered(served: Served) -> None:
     assert post(served, origin="http://localhost:8888", sec_fetch_site="same-site") == 200
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["rebind.attacker.example", "127.0.0.1.attacker.example:80", "localhost.attacker.example", "10.0.0.7", "", "[::1", "a:b",
-     "notmodels.example", "models.example.attacker.example", "0x7f.1"],
+REBOUND = (
+    "rebind.attacker.example", "127.0.0.1.attacker.example:80", "localhost.attacker.example", "10.0.0.7", "", "[::1",
+    "a:b", "notmodels.example", "models.example.attacker.example", "0x7f.1",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("host", REBOUND)
 def test_a_name_that_was_made_to_resolve_here_is_refused(served: Served, host: str) -> None:
     assert post(served, host=host) == 403
 

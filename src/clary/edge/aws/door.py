@@ -132,14 +132,14 @@ class Door:
             if reason is not None:
                 raise errors.forbidden_origin(target.protocol, reason)
         if malformed is not None:
-            raise errors.of_signature(target.protocol, malformed)
+            raise errors.of_signature(self._words(target), malformed)
 
     def _authenticate(
         self, head: _Head, target: Target, claim: sigv4.Claim | None, payload: str
     ) -> tuple[Principal, Place, sigv4.Proof]:
         """Who asks, where, and the proof; AwsError."""
         if claim is None:
-            raise errors.of_signature(target.protocol, None)
+            raise errors.of_signature(self._words(target), None)
         place = claim.credential.region or self._options.region
         if not self._options.auth:
             account = self._options.account
@@ -153,11 +153,17 @@ class Door:
                 payload=payload, now_s=self._clock.now_us() / MICROS,
             )  # fmt: skip
         except sigv4.SigV4Error as error:
-            raise errors.of_signature(target.protocol, error) from None
+            raise errors.of_signature(self._words(target), error) from None
         assert key is not None, "verify raises for an unknown key"
         if target.service is not None and claim.credential.service != target.service.signing:
-            raise errors.wrong_scope(target.protocol, target.service.signing)
+            raise errors.wrong_scope(self._words(target), target.service.signing)
         return Principal(key.account, key.arn, key.key_id), Place(key.account, place), proof
+
+    def _words(self, target: Target) -> str:
+        """In which protocol's words a bad signature is refused."""
+        service = target.service
+        compatible = service is not None and self._spec.service(service.name).is_query_compatible
+        return "query" if compatible else target.protocol
 
     def _call(self, request: Request, principal: Principal, place: Place, head: _Head, request_id: str) -> Call:
         url = f"{request.url.scheme}://{head.headers.get('host', '')}"

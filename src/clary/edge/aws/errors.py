@@ -131,7 +131,11 @@ _MISMATCH = (
 
 
 def of_signature(protocol: str, error: sigv4.SigV4Error | None) -> AwsError:
-    """The answer to a request that is not, or badly, signed (None: not at all). `protocol`: s3, query or other."""
+    """The answer to a request that is not, or badly, signed (None: not at all).
+
+    `protocol`: `s3`, `query` (a query-compatible JSON service counts as one: its clients keep the codes they know), or
+    any other.
+    """
     if protocol == "s3":
         return _s3_signature(error)
     code, message, status = _signature(error)

@@ -109,13 +109,14 @@ class Served:
         live = type(live)(live.name, live.uid, 1.0, (type(live.replicas[0])("r", f"unix:{self.worker.path}"),), 1)
         return snapshot(endpoint(name, live), revision=revision)
 
-    def start(self) -> None:
-        options = ["--name", "router-0", "--listen-fd", str(self.listener.fileno()), "--runtime-dir", str(self.home)]
-        files = [("--routes", "routes.json"), ("--spool", "spool"), ("--log", "router.log")]
+    def start(self, name: str = "router-0") -> subprocess.Popen[bytes]:
+        options = ["--name", name, "--listen-fd", str(self.listener.fileno()), "--runtime-dir", str(self.home)]
+        files = [("--routes", "routes.json"), ("--spool", f"spool-{name}"), ("--log", "router.log")]
         options += [word for flag, name in files for word in (flag, str(self.home / name))]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "clary.dataplane.router", *options], pass_fds=[self.listener.fileno()]
         )
+        return self.process
 
     def invoke(self, body: bytes = b"1", name: str = "ridge") -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -208,6 +209,18 @@ def test_a_killed_router_refuses_nobody(served: Served) -> None:
         assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+def test_two_routers_share_the_listener_and_the_worker(served: Served) -> None:
+    assert served.invoke() == (200, b"11")
+    first = served.process
+    assert first is not None
+    served.start("router-1")
+    until((served.home / "router-1.sock").exists)
+    assert [served.invoke(b"%d" % n) for n in range(10)] == [(200, b"%d" % n * 2) for n in range(10)]
+    first.kill()  # the other one alone
+    first.wait()
+    assert [served.invoke(b"%d" % n) for n in range(10)] == [(200, b"%d" % n * 2) for n in range(10)]
+
+
 def test_a_worker_that_dies_is_not_seen(served: Served) -> None:
     assert served.invoke() == (200, b"11")
     results: list[tuple[int, bytes]] = []
@@ -293,7 +306,7 @@ def test_sigterm_finishes_what_is_in_flight(served: Served) -> None:
     assert results == [(200, b"late")]
     assert served.process.wait(10) == 0
     assert [line["event"] for line in served.log()][-1] == "router stopped"
-    assert list((served.home / "spool").iterdir())  # metrics were shipped
+    assert list((served.home / "spool-router-0").iterdir())  # metrics were shipped
 
 
 def test_its_log_has_the_fixed_keys(served: Served) -> None:

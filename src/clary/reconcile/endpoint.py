@@ -32,6 +32,7 @@ class Rules:
 
 
 RULES = Rules()
+TROUBLE_REMEDY = "See logs/control.log in the server's HOME, then delete the endpoint and create it again."
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class Have:
     replicas: tuple[ReplicaHave, ...] = ()
     route: EndpointRoute | None = None
     """As published to the routers."""
+    trouble: str = ""
+    """What went wrong unexpectedly, again and again; empty while things go well or may yet."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,9 @@ def _retire(replica: ReplicaHave, now_us: int, rules: Rules) -> list[Action]:
 
 
 def _serve(want: Want, have: Have, now_us: int, rules: Rules) -> list[Action]:
+    if have.trouble and have.status is not EndpointStatus.IN_SERVICE:
+        # It would stay in transition for ever, and an endpoint in transition cannot be deleted.
+        return [SetStatus(EndpointStatus.FAILED, failure_reason(have.trouble, TROUBLE_REMEDY))]
     missing = [url for url in want.revision.artifact_urls if url not in have.pins]
     if missing:
         return [Fetch(url) for url in missing]

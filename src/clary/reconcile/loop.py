@@ -36,6 +36,9 @@ class LoopOptions:
     """Seconds between looks at every endpoint."""
     backoff: Backoff = field(default_factory=Backoff)
     """Waits after unexpected errors, by the errors in a row."""
+    failures_max: int = 8
+    """Unexpected errors in a row after which an endpoint in transition is given up: with the waits between them, some
+    twenty seconds, so that a disk that was full for a moment does no harm."""
     rules: Rules = RULES
     """Times the plan goes by."""
 
@@ -48,6 +51,8 @@ class _Turn:
     """Something happened while its turn ran."""
     failures: int = 0
     """Unexpected errors in a row."""
+    trouble: str = ""
+    """The last of them, once there were too many."""
     timer: asyncio.Task[None] | None = None
     wake_us: int = 0
 
@@ -130,11 +135,13 @@ class Loop:
             async with self._slots:
                 turn.again = False
                 gone = await self._settle(uid, turn)
-            turn.failures = 0
+            turn.failures, turn.trouble = 0, ""
             await self._actor.sweep()
         except Exception as error:
             turn.failures += 1
             gone = False
+            if turn.failures >= self._options.failures_max:
+                turn.trouble = f"An unexpected error came back {turn.failures} times: {type(error).__name__}: {error}"
             wait_s = self._options.backoff.wait_s(turn.failures)
             _log.exception("reconciling an endpoint failed", endpoint_uid=uid, error=str(error), retry_s=wait_s)
             self._wake_at(uid, turn, self._world.clock.now_us() + round(wait_s * MICROS))
@@ -152,7 +159,8 @@ class Loop:
                 return True
             want = rows.want_of(noted)
             have = rows.have_of(noted, self._world.placement.observed())
-            have = replace(have, route=self._world.routing.route_of(uid), pins=self._actor.on_disk(have.pins))
+            route, pins = self._world.routing.route_of(uid), self._actor.on_disk(have.pins)
+            have = replace(have, route=route, pins=pins, trouble=turn.trouble)
             actions = plan(want, have, self._world.clock.now_us(), self._options.rules)
             for action in actions:
                 await self._actor.act(want, action)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Row, insert, select
 
 from clary.kit.sigv4_claim import Key
-from clary.store.seal import Seal
+from clary.store.seal import Seal, SealError
 from clary.store.tables import keys
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,16 @@ def key_records(connection: Connection) -> list[KeyRecord]:
 
 
 def live_keys(connection: Connection, seal: Seal) -> list[Key]:
-    """Keys that may sign, opened. Raises SealError."""
-    rows = connection.execute(select(keys).where(keys.c.revoked_us.is_(None)).order_by(keys.c.key_id))
-    return [
-        Key(key_id=row.key_id, secret=seal.open(row.sealed, row.key_id), account=row.account, arn=row.arn)
-        for row in rows
-    ]
+    """Keys that may sign, opened. One that does not open signs nothing, and is no reason for the others not to."""
+    live = []
+    for row in connection.execute(select(keys).where(keys.c.revoked_us.is_(None)).order_by(keys.c.key_id)):
+        try:
+            secret = seal.open(row.sealed, row.key_id)
+        except SealError as error:
+            _log.error("an access key cannot be used", key_id=row.key_id, cause=str(error))
+            continue
+        live.append(Key(key_id=row.key_id, secret=secret, account=row.account, arn=row.arn))
+    return live
 
 
 def _record(row: Row[Any]) -> KeyRecord:

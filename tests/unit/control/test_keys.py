@@ -126,3 +126,11 @@ async def test_another_account_gets_a_root_key_of_its_own(host: Host, seal: Seal
     new = await root(host, seal, "210987654321")
     assert new.arn == "arn:aws:iam::210987654321:root"
     assert await lookup(host, seal, old.key_id) is None
+
+
+async def test_keys_of_another_kek_do_not_stop_the_others(host: Host, seal: Seal) -> None:
+    lost = await keys.create(host.desk, seal, CALLER, "ann")
+    other = load_seal(host.home / "other" / "kek")
+    kept = await keys.create(host.desk, other, CALLER, "bob")
+    assert await lookup(host, other, lost.key_id) is None
+    assert (await lookup(host, other, kept.key_id)) is not None

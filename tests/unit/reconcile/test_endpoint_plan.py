@@ -19,6 +19,7 @@ from clary.domain.states import EndpointStatus, step
 from clary.kit.clock import MICROS
 from clary.placement.base import ReplicaPhase
 from clary.reconcile.endpoint import (
+    TROUBLE_REMEDY,
     Action,
     DrainReplica,
     Fetch,
@@ -83,6 +84,12 @@ TABLE: dict[str, tuple[Want, Have, list[Action]]] = {
         Have(CREATING, {"s3://b/m": PinHave("", "It is not there", "Upload it")}),
         [SetStatus(FAILED, "It is not there. Upload it.")],
     ),
+    "trouble that comes back ends it": (
+        ONE,
+        Have(CREATING, trouble="OSError: no space"),
+        [SetStatus(FAILED, f"OSError: no space. {TROUBLE_REMEDY}")],
+    ),
+    "but not what is in service": (ONE, Have(IN_SERVICE, PINNED, (replica("r1"),), ROUTED, "OSError"), []),
     "then a replica for each instance": (TWO, Have(CREATING, PINNED), [StartReplica("A"), StartReplica("A")]),
     "then waiting for them": (ONE, Have(CREATING, PINNED, (replica("r1", STARTING),)), []),
     "a ready one is noted": (

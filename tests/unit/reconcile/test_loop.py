@@ -195,6 +195,23 @@ async def test_an_unexpected_error_is_retried_with_backoff(host: Host, monkeypat
     assert all(wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True))
 
 
+async def test_an_endpoint_that_cannot_be_made_fails_at_last_and_can_be_deleted(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(url: str) -> object:
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr(host.artifacts, "fetch", broken)
+    async with host.reconciling():
+        await host.endpoint("e")
+        found = await host.until_status("e", "Failed")
+        assert found.record.failure_reason.startswith(
+            "An unexpected error came back 8 times: OSError: disk on fire. See logs/control.log"
+        )
+        await endpoints.remove(host.desk, CALLER, "e")
+        await host.until_gone("e")
+
+
 async def test_an_artifact_gone_from_disk_is_fetched_again_and_must_be_the_same(host: Host) -> None:
     async with host.reconciling():
         await host.endpoint("e")

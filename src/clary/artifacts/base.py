@@ -14,6 +14,8 @@ class Limits:
 
     files_max: int = 10_000
     """Regular files. More than any model needs; few enough to fsync."""
+    members_max: int = 40_000
+    """Entries of the archive, folders among them."""
     bytes_max: int = 20 * 1024**3
     """Sum of the unpacked files' sizes, in bytes."""
     ratio_max: float = 200.0

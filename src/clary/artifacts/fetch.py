@@ -15,6 +15,14 @@ _URL = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
 _LISTED_KEYS_MAX = 5
 
 
+class _Flight:
+    """One fetch and how many wait for it."""
+
+    def __init__(self) -> None:
+        self.result: Future[Pinned] = Future()
+        self.callers = 0
+
+
 class Artifacts:
     """Fetches and pins. Several threads that want one URL at once share one fetch."""
 
@@ -22,7 +30,7 @@ class Artifacts:
         self._pins = PinnedStore(root, limits or Limits())
         self._source = source
         self._lock = threading.Lock()
-        self._flying: dict[str, Future[Pinned]] = {}
+        self._flying: dict[str, _Flight] = {}
 
     def fetch(self, model_data_url: str) -> Pinned:
         """Stream the archive, unpack and pin it. Raises ArtifactError with cause and remedy.
@@ -31,20 +39,20 @@ class Artifacts:
         same bytes again keeps the digest and asks `path_of`.
         """
         with self._lock:
-            flying = self._flying.get(model_data_url)
-            mine = flying is None
-            if flying is None:
-                flying = self._flying[model_data_url] = Future()
+            flight = self._flying.get(model_data_url)
+            mine = flight is None
+            if flight is None:
+                flight = self._flying[model_data_url] = _Flight()
+            flight.callers += 1
         if mine:
-            try:
-                flying.set_result(self._fetch(model_data_url))
-            except BaseException as error:
-                flying.set_exception(error)
-                raise
-            finally:
-                with self._lock:
-                    del self._flying[model_data_url]
-        return flying.result()
+            self._fly(model_data_url, flight)
+        return flight.result.result()
+
+    def waiting(self, model_data_url: str) -> int:
+        """Threads that a fetch under way will answer; 0 where none is."""
+        with self._lock:
+            flight = self._flying.get(model_data_url)
+            return flight.callers if flight is not None else 0
 
     def path_of(self, digest: str) -> Path | None:
         """The folder of a pinned artifact, or None."""
@@ -57,6 +65,21 @@ class Artifacts:
     def sweep(self, keep: set[str]) -> set[str]:
         """Forget every pinned artifact not in `keep`; returns what was removed. Nothing is fetching meanwhile."""
         return self._pins.sweep(keep)
+
+    def _fly(self, url: str, flight: _Flight) -> None:
+        """Fetch, and leave the outcome, good or bad, for all who wait."""
+        try:
+            pinned = self._fetch(url)
+        except BaseException as error:
+            self._land(url)
+            flight.result.set_exception(error)
+        else:
+            self._land(url)
+            flight.result.set_result(pinned)
+
+    def _land(self, url: str) -> None:
+        with self._lock:
+            del self._flying[url]
 
     def _fetch(self, url: str) -> Pinned:
         bucket, key = parse_url(url)

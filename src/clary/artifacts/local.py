@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -99,15 +99,6 @@ def _fsync(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Delete a tree whose folders may be read-only; nothing where it is gone."""
-
-    def retry(function: Callable[[str], object], path: str, _: object) -> None:
-        if not Path(path).exists():
-            return
-        Path(path).parent.chmod(stat.S_IRWXU)
-        if Path(path).is_dir():
-            Path(path).chmod(stat.S_IRWXU)
-        function(path)
-
     if folder.exists():
         for at, _, _ in os.walk(folder):
             Path(at).chmod(stat.S_IRWXU)

@@ -36,7 +36,7 @@ def unpack(stream: BinaryIO, into: Path, limits: Limits) -> list[Entry]:
     counted = _Counted(stream)
     reader = _Budgeted(gzip.GzipFile(fileobj=counted), counted, limits)
     try:
-        return _unpack_members(reader, counted, into, limits)
+        return _unpack_members(reader, into, limits)
     except gzip.BadGzipFile:
         raise ArtifactError(
             f"The artifact is not a gzip file, or is damaged after {reader.total} unpacked bytes.",
@@ -46,7 +46,7 @@ def unpack(stream: BinaryIO, into: Path, limits: Limits) -> list[Entry]:
         raise ArtifactError(f"The artifact ends too early, after {counted.total} bytes.", _UPLOAD) from None
     except zlib.error as error:
         raise ArtifactError(f"The artifact's gzip data is damaged ({error}).", _UPLOAD) from None
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:  # tarfile lets ValueErrors of odd numbers and names through
         if counted.total == 0:
             raise ArtifactError("The artifact is empty: 0 bytes.", _UPLOAD) from None
         raise ArtifactError(f"The artifact is gzipped, but no tar archive ({error}).", _REPACK) from None
@@ -58,20 +58,20 @@ def unpack(stream: BinaryIO, into: Path, limits: Limits) -> list[Entry]:
         ) from None
 
 
-def _unpack_members(reader: _Budgeted, counted: _Counted, into: Path, limits: Limits) -> list[Entry]:
+def _unpack_members(reader: _Budgeted, into: Path, limits: Limits) -> list[Entry]:
     entries: list[Entry] = []
     seen: dict[str, bool] = {}
-    unpacked_bytes = 0
+    unpacked_bytes = members = 0
     reader.allow(limits.header_bytes_max)  # opening reads the first header
     with tarfile.open(fileobj=reader, mode="r|", errorlevel=2) as archive:
         while True:
             reader.allow(limits.header_bytes_max)
-            try:
-                member = archive.next()
-            except (ValueError, UnicodeError, OverflowError) as error:
-                raise tarfile.ReadError(f"a broken header: {error}") from None
+            member = archive.next()
             if member is None:
                 break
+            members += 1
+            if members > limits.members_max:
+                raise ArtifactError(f"The artifact holds more than {limits.members_max} entries.", _REPACK)
             path = _checked_path(member, limits)
             if member.isdir():
                 continue
@@ -132,6 +132,8 @@ def _check_kind(member: tarfile.TarInfo) -> None:
     if not member.isreg():
         kind = _KINDS.get(member.type, "an entry of an unknown kind")
         raise ArtifactError(f"The artifact holds {kind}: {member.name!r}.", _REPACK)
+    if member.size < 0:
+        raise ArtifactError(f"The artifact holds a file of {member.size} bytes: {member.name!r}.", _REPACK)
     if member.mode & 0o6000:
         raise ArtifactError(f"The artifact holds a setuid or setgid file: {member.name!r}.", _REPACK)
 

@@ -41,7 +41,7 @@ SETTING = {
 }
 ROUNDS = 200
 
-console = Console()
+console = Console(highlight=False)
 
 
 class DemoError(Exception):

@@ -259,6 +259,35 @@ async def test_the_stop_is_ordered_and_complete(base: Ground, tmp_path: Path) ->
     assert not list(base.runtime_dir.iterdir())
 
 
+def test_nonsense_at_the_agents_socket_harms_nobody(base: Ground) -> None:
+    base.start()
+    lines = [b"nonsense", b"[]", b'{"op": 7}', b'{"op": "announce"}', b'{"op": "forked"}', b'{"op": "what"}']
+    for line in lines:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(10)
+            peer.connect(str(base.runtime_dir / "agent.sock"))
+            peer.sendall(line + b"\n")
+            peer.recv(4096)
+    with socket.socket(socket.AF_UNIX) as peer:  # a lifeline that then talks nonsense
+        peer.settimeout(10)
+        peer.connect(str(base.runtime_dir / "agent.sock"))
+        peer.sendall(b'{"op": "announce", "uid": "control", "nonce": "x"}\n')
+        assert b'"unknown"' in peer.recv(4096)
+    assert base.get() == str(base.running()["router-0"])
+
+
+@pytest.mark.slow
+async def test_orphans_that_nobody_adopts_end_by_themselves(base: Ground, tmp_path: Path) -> None:
+    agent = base.start()
+    async with base.placement() as placement:
+        spec = base.spec(tmp_path)
+        await placement.apply([spec])
+        await phase(placement, spec.uid, ReplicaPhase.READY)
+    pids = base.running()
+    agent.kill()
+    until(lambda: not [pid for pid in pids.values() if alive(pid)], "all orphans end", wait_s=60)
+
+
 def test_a_second_interrupt_kills(base: Ground) -> None:
     stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     control = base.options["control"]

@@ -260,6 +260,14 @@ class Agent:
         self._supervisor.lost(connection)
 
     def _message(self, connection: Connection, message: Message) -> None:
+        """A peer's message; one that lacks what it needs ends that connection and nothing else."""
+        try:
+            self._take(connection, message)
+        except (KeyError, TypeError, ValueError) as error:
+            self._journal.write("A peer's message makes no sense.", "error", message=message, error=repr(error))
+            connection.close()
+
+    def _take(self, connection: Connection, message: Message) -> None:
         op = message["op"]
         if op == "announce":
             self._announce(connection, message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import selectors
 import signal
 import time
@@ -19,7 +18,7 @@ from clary.agent.plan import KILL_WAIT_S, Action, Forget, Fork, Phase, Seen, Sta
 from clary.agent.processes import UNKNOWN_EXIT, Exit, Process
 from clary.agent.table import ProcessSpec
 from clary.kit.backoff import Backoff
-from clary.kit.lifeline import Identity
+from clary.kit.lifeline import PROVEN, Identity
 
 FORK_S = 5.0
 """A zygote forks in milliseconds; one that has not answered after so long hangs."""
@@ -63,6 +62,8 @@ class Slot:
         """Of a zygote."""
         self.verdict: Message = {}
         """What a zygote said of itself."""
+        self.proven = False
+        """Its probe found forking safe: the next process of the same row need not probe again."""
         self.started_s = 0.0
         self.failures = 0
         """Ends in a row without a steady time between them."""
@@ -175,8 +176,9 @@ class Supervisor:
         slot = self.slots.get(spec.uid)
         if slot is None:
             slot = self.slots[spec.uid] = Slot(spec)
+        slot.proven = slot.proven and slot.spec == spec
         slot.spec, slot.reason, slot.verdict, slot.gone_s = spec, "", {}, 0.0
-        slot.nonce, slot.started_s, slot.forked = secrets.token_hex(8), now_s, fork
+        slot.nonce, slot.started_s, slot.forked = os.urandom(8).hex(), now_s, fork
         slot.fork = Fork.COMING
         if fork:
             self._fork(slot, now_s)
@@ -193,6 +195,8 @@ class Supervisor:
         argv = slot.spec.argv
         fds = self.inherited_fds if slot.kind == "router" else ()
         env = {**slot.spec.env, **self._identity(slot)}
+        if slot.proven:
+            env[PROVEN] = "1"
         if slot.kind in ("control", "router"):
             env = {**os.environ, **env}
             known = {**self._substitutions(), "uid": slot.spec.uid, "nonce": slot.nonce}
@@ -330,6 +334,7 @@ class Supervisor:
         """A zygote imported its libraries and knows whether it may fork."""
         slot = self.slots[uid]
         slot.fork = Fork.SAFE if message.get("fork") == "safe" else Fork.UNSAFE
+        slot.proven = slot.fork is Fork.SAFE
         slot.verdict = {k: v for k, v in message.items() if k != "op"}
         self._journal.write("A zygote is ready.", uid=uid, **slot.verdict)
         self._tell({"event": "verdict", **slot.facts(), **slot.verdict})

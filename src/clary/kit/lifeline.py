@@ -28,6 +28,8 @@ GRACE_S = 30.0
 RETRY_S = 0.05
 """Wait between two knocks on `agent.sock`."""
 LINE_BYTES_MAX = 1024 * 1024
+PROVEN = "CLARY_FORK_PROVEN"
+"""Set by the agent for a zygote whose predecessor, of the same row, found forking safe: no probe is needed."""
 
 _PEER = struct.Struct("3i")
 

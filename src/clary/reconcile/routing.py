@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,9 @@ class Routing:
         self._threads = threads
         self._ping = ping
         self._endpoints: dict[str, EndpointRoute] = {}
+        """Wanted in the file."""
+        self._told: dict[str, EndpointRoute] = {}
+        """In the file, and the routers know; lags behind while a write is under way or fails."""
         self._keys: tuple[KeyRoute, ...] = ()
         self._revision = 0
         self._version = 0
@@ -60,10 +63,11 @@ class Routing:
         self._revision = snapshot.revision
         self._keys = snapshot.keys
         self._endpoints = {route.uid: route for route in snapshot.endpoints}
+        self._told = dict(self._endpoints)
 
     def route_of(self, uid: str) -> EndpointRoute | None:
         """What routers were told of an endpoint."""
-        return self._endpoints.get(uid)
+        return self._told.get(uid)
 
     async def publish(self, uid: str, route: EndpointRoute | None) -> None:
         """Replace or remove an endpoint's route; returns once the file is durable and the routers were told."""
@@ -85,10 +89,6 @@ class Routing:
             self._keys = keys
             await self._write()
 
-    def endpoints(self) -> Mapping[str, EndpointRoute]:
-        """Everything published, by endpoint uid."""
-        return dict(self._endpoints)
-
     async def _write(self) -> None:
         self._version += 1
         mine = self._version
@@ -96,6 +96,7 @@ class Routing:
             if self._written >= mine:
                 return
             version, self._revision = self._version, self._revision + 1
+            endpoints = dict(self._endpoints)
             snapshot = Snapshot(
                 format=FORMAT,
                 revision=self._revision,
@@ -103,9 +104,10 @@ class Routing:
                 region=self._options.region,
                 auth=self._options.auth,
                 hosts=self._options.hosts,
-                endpoints=tuple(sorted(self._endpoints.values(), key=lambda route: route.uid)),
+                endpoints=tuple(endpoints[uid] for uid in sorted(endpoints)),
                 keys=self._keys,
             )
             await self._threads.run(lambda: write_snapshot(self._options.path, snapshot))
             await self._ping()
+            self._told = endpoints
             self._written = version

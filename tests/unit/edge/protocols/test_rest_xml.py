@@ -52,17 +52,22 @@ def sent(model: ServiceModel, name: str, members: dict[str, Any]) -> dict[str, A
     [
         (S3, "ListObjectsV2", {"Bucket": "b", "Prefix": "a b", "MaxKeys": 5, "FetchOwner": True}),
         (S3, "GetObject", {"Bucket": "b", "Key": "k", "IfModifiedSince": AT, "PartNumber": 3, "Range": "bytes=0-1"}),
-        (S3, "CreateMultipartUpload", {"Bucket": "b", "Key": "k", "Metadata": {"a": "1", "b": "2"}, "BucketKeyEnabled": True}),
+        (
+            S3, "CreateMultipartUpload",
+            {"Bucket": "b", "Key": "k", "Metadata": {"a": "1", "b": "2"}, "BucketKeyEnabled": True},
+        ),
         (S3, "DeleteObjects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "<&>"}, {"Key": " b "}], "Quiet": True}}),
         (
             S3, "CompleteMultipartUpload",
-            {"Bucket": "b", "Key": "k", "UploadId": "u", "MultipartUpload": {"Parts": [{"ETag": '"e"', "PartNumber": 1}]}},
+            {"Bucket": "b", "Key": "k", "UploadId": "u",
+             "MultipartUpload": {"Parts": [{"ETag": '"e"', "PartNumber": 1}]}},
         ),
         (S3, "GetObjectAttributes", {"Bucket": "b", "Key": "k", "ObjectAttributes": ["ETag", "ObjectSize"]}),
         (
             S3, "PutBucketAcl",
             {"Bucket": "b", "AccessControlPolicy": {
-                "Grants": [{"Grantee": {"ID": "x", "Type": "CanonicalUser"}, "Permission": "READ"}], "Owner": {"ID": "o"}}},
+                "Grants": [{"Grantee": {"ID": "x", "Type": "CanonicalUser"}, "Permission": "READ"}],
+                "Owner": {"ID": "o"}}},
         ),
         (
             S3, "PutBucketLifecycleConfiguration",
@@ -90,7 +95,8 @@ def test_what_botocore_sends(model: ServiceModel, name: str, members: dict[str, 
     [
         (S3, "ListObjectsV2", {
             "Name": "b", "IsTruncated": True, "KeyCount": 2, "CommonPrefixes": [{"Prefix": "<p>/"}],
-            "Contents": [{"Key": "a&\"b'", "Size": 3, "LastModified": AT, "ETag": '"e"', "ChecksumAlgorithm": ["CRC32"]}]}),
+            "Contents": [{
+                "Key": "a&\"b'", "Size": 3, "LastModified": AT, "ETag": '"e"', "ChecksumAlgorithm": ["CRC32"]}]}),
         (S3, "ListBuckets", {"Buckets": [{"Name": "b", "CreationDate": AT}], "Owner": {"ID": "i"}}),
         (S3, "HeadObject", {"ContentLength": 5, "LastModified": AT, "Metadata": {"a": "b"}, "BucketKeyEnabled": True}),
         (S3, "CopyObject", {"CopyObjectResult": {"ETag": '"e"', "LastModified": AT}, "ServerSideEncryption": "AES256"}),
@@ -102,7 +108,8 @@ def test_what_botocore_sends(model: ServiceModel, name: str, members: dict[str, 
         (ROUTE53, "GetChange", {"ChangeInfo": {"Id": "i", "Status": "PENDING", "SubmittedAt": AT}}),
         (ROUTE53, "CreateHostedZone", {
             "HostedZone": {"Id": "i", "Name": "n", "CallerReference": "c"}, "Location": "https://l",
-            "ChangeInfo": {"Id": "i", "Status": "PENDING", "SubmittedAt": AT}, "DelegationSet": {"NameServers": ["a", "b"]}}),
+            "ChangeInfo": {"Id": "i", "Status": "PENDING", "SubmittedAt": AT},
+            "DelegationSet": {"NameServers": ["a", "b"]}}),
     ],
 )  # fmt: skip
 def test_what_botocore_reads(model: ServiceModel, name: str, members: dict[str, Any]) -> None:

@@ -157,7 +157,7 @@ def _headers(request: Request, query: Mapping[str, Sequence[str]]) -> dict[str, 
     for raw_name, raw_value in request.scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         found[name] = f"{found[name]},{value}" if name in found else value
-    if "X-Amz-Signature" in query:
+    if "X-Amz-Signature" in query or "AWSAccessKeyId" in query:
         for name, values in query.items():
             lower = name.lower()
             if lower.startswith("x-amz-") and lower not in _SIGNATURE:

@@ -74,7 +74,11 @@ def deploy(
     make_room(api, name, say)
     started_s = time.monotonic()
     made = create(api, path, image, name, instances, instance_type, quiet=as_json)
-    status = wait_in_service(api, made, quiet=as_json) if wait else "Creating"
+    try:
+        status = wait_in_service(api, made, quiet=as_json) if wait else "Creating"
+    except KeyboardInterrupt:
+        note(f"\n{name} goes on starting; `clary describe {name}` shows it, `clary delete {name}` takes it back.")
+        raise
     took_s = time.monotonic() - started_s
     row = ",".join(["0.5"] * (found.signature.width or 3))
     report(api, made, status, took_s, row, as_json=as_json)

@@ -125,6 +125,17 @@ def test_a_failed_endpoint_ends_with_its_reason(
     assert "clary logs e" in error
 
 
+def test_ctrl_c_while_waiting_says_that_the_endpoint_goes_on(
+    server: Scripted, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deploy, "wait_in_service", interrupted)
+    assert run(server, model) == Exit.INTERRUPTED
+    assert "`clary delete e` takes it back" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a_b", "a" * 64])
 def test_a_name_that_cannot_be_is_refused_without_asking(server: Scripted, model: Path, name: str) -> None:
     assert main(["deploy", str(model), f"--name={name}", "--url", server.url]) == Exit.USAGE

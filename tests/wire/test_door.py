@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from clary.domain.errors import AlreadyExists, InTransition, LimitExceeded, NotF
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Field
 from clary.edge.aws.resources import sts
+from clary.kit import sigv4
 from clary.kit.clock import MICROS, VirtualClock
 from tests.support.door import ACCOUNT, ANN, REGION, EchoS3, Served, operation, serve_door
 
@@ -285,3 +287,83 @@ def test_unsigned_requests_are_refused_even_by_an_open_server(served: Served, gu
         assert (status, b"MissingAuthenticationTokenException" in body) == (400, True)
         status, _, body = server.get("/bucket/key")
         assert (status, b"<Code>AccessDenied</Code>" in body) == (403, True)
+
+
+# -- odd requests ------------------------------------------------------------------------------------------------------
+
+CREDENTIAL = "Credential=clary/20310105/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=00"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def signed(service: str, **headers: str) -> dict[str, str]:
+    given = {name.replace("_", "-"): text for name, text in headers.items()}
+    return {
+        "authorization": f"AWS4-HMAC-SHA256 {CREDENTIAL.format(service)}",
+        "x-amz-date": "20310105T000000Z",
+        **given,
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "text"),
+    [
+        ({"authorization": "AWS4-HMAC-SHA256", "x-amz-target": "SageMaker.ListModels"}, 400,
+         b'"__type":"IncompleteSignatureException"'),
+        ({"authorization": "AWS4-HMAC-SHA256"}, 400, b"<Code>AuthorizationHeaderMalformed</Code>"),
+        (signed("sts", **FORM), 400, b"<Code>UnknownOperationException</Code>"),
+        (signed("sagemaker"), 400, b"has no operation ''"),
+        (signed("sagemaker", x_amz_target="SageMaker.Nope"), 400, b"has no operation 'Nope'"),
+        (signed("nope"), 400, b"Clary has no service 'nope'"),
+    ],
+)  # fmt: skip
+def test_requests_that_mean_nothing(served: Served, headers: dict[str, str], status: int, text: bytes) -> None:
+    got, _, body = served.get("/", headers, "POST", b"")
+    assert got == status
+    assert text in body
+
+
+def test_a_presigned_question_who_am_i(guarded: Served) -> None:
+    client = guarded.client("sts", ANN)
+    url = client.generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
+    status, _, body = guarded.get(url.removeprefix(guarded.url))
+    assert (status, ANN.arn.encode() in body) == (200, True)
+    status, _, body = guarded.get(url.removeprefix(guarded.url).replace("X-Amz-Expires=60", "X-Amz-Expires=61"))
+    assert (status, b"SignatureDoesNotMatch" in body) == (403, True)
+
+
+def test_cbor_is_refused_by_name(served: Served) -> None:
+    path = "/service/GraniteServiceVersion20100801/operation/GetMetricStatistics"
+    status, _, body = served.get(path, signed("monitoring"), "POST", b"\xa0")
+    assert (status, b"smithy-rpc-v2-cbor" in body) == (400, True)
+
+
+def test_a_chunked_body_over_the_limit_is_refused_before_its_end(served: Served) -> None:
+    with socket.create_connection(served.url.removeprefix("http://").split(":"), timeout=20) as connection:
+        lines = [f"{name}: {text}" for name, text in signed("sagemaker", x_amz_target="SageMaker.ListModels").items()]
+        head = ["POST / HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", *lines, "", ""]
+        connection.sendall("\r\n".join(head).encode() + b"100001\r\n" + b" " * 0x100001 + b"\r\n")
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"RequestEntityTooLarge" in answer
+
+
+def test_expect_100_continue_is_answered_before_the_body(served: Served) -> None:
+    with socket.create_connection(served.url.removeprefix("http://").split(":"), timeout=20) as connection:
+        lines = [
+            f"{name}: {text}" for name, text in signed("sagemaker", x_amz_target="SageMaker.ListEndpoints").items()
+        ]
+        head = ["POST / HTTP/1.1", "Host: localhost", "Content-Length: 2", "Expect: 100-continue", *lines, "", ""]
+        connection.sendall("\r\n".join(head).encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100 Continue")
+        connection.sendall(b"{}")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_signature_for_another_service_is_refused(guarded: Served) -> None:
+    headers = sigv4.sign(
+        method="POST", path="/", query="", headers={"host": guarded.url.removeprefix("http://"), "x-amz-target":
+        "SageMaker.ListEndpoints"}, payload=b"{}", key_id=ANN.key_id, secret=ANN.secret, region=REGION,
+        service="monitoring", now_s=START_S,
+    )  # fmt: skip
+    status, _, body = guarded.get("/", headers, "POST", b"{}")
+    assert (status, b"scoped to correct service: 'sagemaker'" in body) == (400, True)

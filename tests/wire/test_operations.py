@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.exceptions
@@ -16,6 +17,7 @@ import pytest
 from botocore.model import StructureShape
 from hypothesis import HealthCheck, assume, given, settings
 
+from clary import assembly
 from clary.edge.aws import fields_doc
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Call, Field, Members, Operation
@@ -199,3 +201,9 @@ def test_paths_end_where_a_structure_holds_itself() -> None:
 
 def test_errors_of_resources_may_be_raised_as_such() -> None:
     assert str(AwsError("Code", "text.")) == "Code: text."
+
+
+def test_what_is_documented_is_what_is_assembled() -> None:
+    made = assembly.operations(Any, Any, SimpleNamespace(long_poll=True))  # type: ignore[arg-type]
+    assembled = {(operation.service, operation.name) for operation in made}
+    assert assembled == {(operation.service, operation.name) for operation in OPERATIONS}

@@ -85,6 +85,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 class Ground:
     """HOME, runtime folder and agent of one test."""
 
@@ -97,7 +103,7 @@ class Ground:
             "home": str(self.home),
             "runtime_dir": str(self.runtime_dir),
             "host": "127.0.0.1",
-            "port": 0,
+            "port": free_port(),
             "control": [sys.executable, "-c", CONTROL],
             "routers": [[sys.executable, "-c", ROUTER, "{listen_fd}"]],
             "banner": "ready on {port}",
@@ -109,12 +115,12 @@ class Ground:
         self.pids: set[int] = set()
 
     def start(self, **options: Any) -> subprocess.Popen[str]:
-        """Start an agent and wait for its banner; the port it took is asked for again by the next one."""
+        """Start an agent and wait for its banner."""
         agent = self.start_only(**options)
         assert agent.stdout is not None
         banner = agent.stdout.readline()
         assert banner.startswith("ready on "), banner + (agent.stdout.read() if agent.poll() is not None else "")
-        self.options["port"] = int(banner.split()[-1])
+        self.options["port"] = int(banner.split()[-1])  # the test may have asked for another one
         return agent
 
     def start_only(self, **options: Any) -> subprocess.Popen[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from clary.placement.base import ReplicaPhase
 from clary.placement.local import LocalPlacement
-from tests.support.processes import Ground, Peer, alive, echo_package, ground, phase, until
+from tests.support.processes import Ground, Peer, alive, echo_package, free_port, ground, phase, until
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +149,17 @@ async def test_a_dead_router_refuses_nobody(base: Ground) -> None:
     for _ in range(5):
         os.kill(int(base.get()), signal.SIGKILL)
         until(base.get)
+
+
+def test_a_new_agent_on_another_port_replaces_what_listened_on_the_old_one(base: Ground) -> None:
+    first = base.start()
+    before, old_port = base.running(), base.port
+    first.kill()
+    first.wait()
+    base.start(port=free_port())
+    assert base.port != old_port
+    assert until(base.get) != str(before["router-0"])
+    until(lambda: not [pid for pid in before.values() if alive(pid)], "the old control and router end")
 
 
 async def test_control_restarts_and_nothing_else_does(base: Ground, tmp_path: Path) -> None:

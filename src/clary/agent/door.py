@@ -44,6 +44,8 @@ class Connection:
             return []
         except OSError:
             raw, fds = b"", []
+        for fd in fds:
+            os.set_inheritable(fd, False)
         self._fds += fds
         self._in += raw
         if not raw or len(self._in) > LINE_BYTES_MAX:

@@ -162,7 +162,8 @@ class Agent:
     def _want(self) -> None:
         """Everything of the kinds that the stop has not reached."""
         options = self._options
-        env = {**options.env, "CLARY_VERSION": options.version}
+        # What makes a running control or router another one: a new Clary, another address to listen on.
+        env = {**options.env, "CLARY_VERSION": options.version, "CLARY_LISTEN": f"{options.host}:{options.port}"}
         own = [ProcessSpec("control", "control", options.control, env, stop_grace_s=options.stop_grace_s)]
         for number, argv in enumerate(options.routers):
             own.append(ProcessSpec(f"router-{number}", "router", argv, env, stop_grace_s=options.stop_grace_s))

@@ -15,6 +15,8 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36
 _OOM_SCORE_WORKER = 500
 """Of 1000: when the machine itself runs out of memory the kernel takes a worker before control or a router."""
+_FILES_MAX = 65536
+"""Open files of control and a router, where the hard limit allows: each client is one. The usual soft limit is 1024."""
 _PAGE_BYTES = resource.getpagesize()
 
 
@@ -115,7 +117,11 @@ def settle(pid: int, *, worker: bool) -> None:
     """Limits that a parent can set from outside; a process that is gone already is left alone."""
     try:
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-        if worker:
+        if not worker:
+            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            most = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, hard))
+        else:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE_WORKER))
     except (ProcessLookupError, FileNotFoundError, PermissionError):
         pass  # gone, or a container that forbids it: the limits are a courtesy

@@ -165,7 +165,11 @@ class Zygote:
     def _reap(self) -> None:
         """Report every child that ended; what it left in its process group ends too."""
         while self._children:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:  # a library that forks reaped one of ours; the agent's pidfd tells of it
+                self._children.clear()
+                return
             if ended is None:
                 return
             with contextlib.suppress(ProcessLookupError, PermissionError):

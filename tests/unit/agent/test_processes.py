@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ def test_a_process_is_recognised_by_its_start_time(tmp_path: Path) -> None:
 )
 def test_an_end_in_words(end: Exit, text: str) -> None:
     assert end.text() == text
+
+
+def test_a_router_may_open_many_files(tmp_path: Path) -> None:
+    process = processes.spawn(("/bin/sleep", "60"), {}, tmp_path / "x.log", fds=(), worker=False)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (min(hard, 65536), hard)
+    finally:
+        processes.send(process, signal.SIGKILL)
+        os.waitpid(process.pid, 0)
+        os.close(process.pidfd)
 
 
 def test_a_handover_is_for_the_same_boot_only(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _document(reader: _Reader) -> dict[str, Any]:
         "feature_types": [],
         "gradient_booster": booster,
         "learner_model_param": {
-            "base_score": repr(float(base_score)),
+            "base_score": str(np.float32(base_score)),  # few digits: 2.x does not parse more than it prints
             "boost_from_average": "1",
             "num_class": str(classes),
             "num_feature": str(features),

@@ -1,7 +1,11 @@
 """Runtimes by name."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+from clary import runtimes
 from clary.runtimes.registry import UnknownRuntimeError, modules_of, names, runtime_named
 
 
@@ -16,3 +20,9 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     for find in (runtime_named, modules_of):
         with pytest.raises(UnknownRuntimeError, match=r"'onnx'.*xgboost, sklearn"):
             find("onnx")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("file", sorted(Path(runtimes.__file__ or "").parent.glob("*.py")), ids=lambda file: file.name)
+def test_runtimes_are_written_for_python_3_9(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 9))
+    assert "from __future__ import annotations" in file.read_text() or file.name == "__init__.py"

@@ -87,10 +87,10 @@ class Subclass(DecisionTreeRegressor):
 def test_what_says_exact_is_exact(name: str, tmp_path: Path) -> None:
     model = loaded(tmp_path, EXACT[name])
     assert model.joins is Joins.EXACT
-    rows = RNG.normal(size=(72, 5)).astype(np.float32)
+    rows = RNG.normal(size=(36, 5)).astype(np.float32)
     rows[RNG.random(rows.shape) < 0.1] = 0
-    for size in (1, 3, 24):
-        parts = [model.decode(csv(rows[at : at + size]), "text/csv") for at in range(0, 72, size)]
+    for size in (1, 3, 12):
+        parts = [model.decode(csv(rows[at : at + size]), "text/csv") for at in range(0, 36, size)]
         joined = model.predict(parts)
         assert [one.tobytes() if one.dtype != object else one.tolist() for one in joined] == [
             alone.tobytes() if alone.dtype != object else alone.tolist()

@@ -221,16 +221,19 @@ def test_the_owner_that_the_caller_expects(s3: Any, bucket: str) -> None:
         )  # fmt: skip
 
 
-def test_presigned_urls(server: S3Server, bucket: str) -> None:
-    s3 = server.client(signature_version="s3v4")
+@pytest.mark.parametrize("config", [{}, {"signature_version": "s3v4"}], ids=["as-boto3-does", "version-4"])
+def test_presigned_urls(server: S3Server, bucket: str, config: dict[str, str]) -> None:
+    s3 = server.client(**config)
     name = {"Bucket": bucket, "Key": "dir/x y"}
-    url = s3.generate_presigned_url("put_object", {**name, "ContentType": "text/plain"})
-    put = urllib.request.Request(url, b"hello", {"Content-Type": "text/plain"}, method="PUT")
-    with urllib.request.urlopen(put) as answer:
+    url = s3.generate_presigned_url("put_object", {**name, "ContentType": "text/plain", "Metadata": {"a": "b"}})
+    assert ("X-Amz-Signature" in url) == bool(config)
+    said = {"Content-Type": "text/plain", "x-amz-meta-a": "b"}
+    with urllib.request.urlopen(urllib.request.Request(url, b"hello", said, method="PUT")) as answer:
         assert answer.status == 200
     url = s3.generate_presigned_url("get_object", {**name, "ResponseContentType": "text/html"})
     with urllib.request.urlopen(url) as answer:
         assert (answer.read(), answer.headers["Content-Type"]) == (b"hello", "text/html")
+        assert answer.headers["x-amz-meta-a"] == "b"
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url.replace("text%2Fhtml", "text%2Fcsv"))
     with caught.value:

@@ -5,6 +5,7 @@ It decides nothing about models: what an operation does is in `resources/`, what
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from clary.edge.aws.operation import Answer, Call, Members, Operation
 from clary.edge.aws.protocols import json, query, rest_json
 from clary.edge.aws.protocols.values import Unreadable
 from clary.edge.aws.registry import Registry, refused
+from clary.edge.aws.s3 import sigv2
+from clary.edge.aws.s3.address import bucket_of_host
 from clary.edge.aws.spec import Spec
 from clary.edge.aws.validate import validate
 from clary.kit import loopback, sigv4
@@ -45,6 +48,8 @@ class DoorOptions:
     """Region of requests whose signature does not name one."""
     hosts: tuple[str, ...] = ()
     """Host names answered besides loopback ones, lower case, without port. Only looked at without `auth`."""
+    body_s: float = 60.0
+    """Seconds within which the whole body of a control call must have come; beyond: 408. Objects take their time."""
 
 
 class S3(Protocol):
@@ -169,7 +174,8 @@ class Door:
         url = f"{request.url.scheme}://{head.headers.get('host', '')}"
         return Call(principal, place, request_id, head.headers.get("user-agent", ""), url)
 
-    async def _object(self, request: Request, head: _Head, claim: sigv4.Claim | None, request_id: str) -> Response:
+    def _signed_object(self, head: _Head, claim: sigv4.Claim | None) -> tuple[Principal, Place, sigv4.Proof]:
+        """Who asks S3, by a version 4 signature; AwsError."""
         target = Target("s3", None, "")
         try:
             payload = sigv4.payload_literal(head.headers, presigned=claim is not None and claim.presigned)
@@ -177,7 +183,27 @@ class Door:
             if claim is not None and self._options.auth:
                 raise errors.of_signature("s3", error) from None
             payload = sigv4.UNSIGNED_PAYLOAD
-        principal, place, proof = self._authenticate(head, target, claim, payload)
+        return self._authenticate(head, target, claim, payload)
+
+    def _signed_url_v2(self, head: _Head) -> tuple[Principal, Place, sigv4.Proof]:
+        """Who asks S3, by a URL of version 2 (boto3's default in us-east-1), which names no region; AwsError."""
+        try:
+            url = sigv2.parse(head.query)
+            if url is None or not self._options.auth:
+                return self._signed_object(head, url and sigv2.claim_of(url, self._options.region))
+            key = None if url.token else self._keys.lookup(url.key_id)
+            proof = sigv2.verify(
+                url, key, method=head.method, path=head.path, query=head.query, headers=head.headers,
+                bucket=bucket_of_host(loopback.host_of(head.headers.get("host", "")), self._options.hosts),
+                region=self._options.region, now_s=self._clock.now_us() / MICROS,
+            )  # fmt: skip
+        except sigv4.SigV4Error as error:
+            raise errors.of_signature("s3", error) from None
+        assert key is not None, "verify raises for an unknown key"
+        return Principal(key.account, key.arn, key.key_id), Place(key.account, self._options.region), proof
+
+    async def _object(self, request: Request, head: _Head, claim: sigv4.Claim | None, request_id: str) -> Response:
+        principal, place, proof = self._signed_url_v2(head) if claim is None else self._signed_object(head, claim)
         return await self._s3(self._call(request, principal, place, head, request_id), request, proof)
 
     async def _operation(
@@ -186,7 +212,11 @@ class Door:
         service = target.service
         if service is None:
             raise errors.unknown_operation(_nobody(target, claim))
-        body = await _body_of(request, service.body_bytes_max)
+        try:
+            async with asyncio.timeout(self._options.body_s):
+                body = await _body_of(request, service.body_bytes_max)
+        except TimeoutError:
+            raise errors.too_slow(self._options.body_s) from None
         principal, place, _ = self._authenticate(head, target, claim, hashlib.sha256(body).hexdigest())
         fields = {}
         if target.protocol == "query":

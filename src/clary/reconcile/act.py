@@ -153,9 +153,14 @@ class Actor:
             # A fetch that has pinned and not yet noted its digest would lose it; the last fetch sweeps instead.
             if self._fetches or not self._sweep_due:
                 return
-            keep = await self._world.store.read(rows.pinned_digests)
-            removed = await self._world.threads.run(lambda: self._world.artifacts.sweep(keep))
+            # Before the look: an endpoint that is forgotten from here on makes another sweep due.
             self._sweep_due = False
+            try:
+                keep = await self._world.store.read(rows.pinned_digests)
+                removed = await self._world.threads.run(lambda: self._world.artifacts.sweep(keep))
+            except BaseException:
+                self._sweep_due = True
+                raise
         if removed:
             _log.info("unused artifacts were removed", artifacts=len(removed))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,31 @@ async def test_an_endpoint_comes_into_service_and_leaves_nothing_behind(host: Ho
         assert host.snapshot.endpoints == ()
         assert host.placement.specs == {}
         assert len(host.placement.drained) == 2
+        await host.until(lambda: not list((host.home / "artifacts").iterdir()))
+
+
+async def test_an_endpoint_forgotten_during_a_sweep_makes_another_due(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on, sweep = threading.Event(), host.artifacts.sweep
+    sweeps = []
+
+    def slow(keep: set[str]) -> set[str]:
+        sweeps.append(keep)
+        assert len(sweeps) != 2 or going_on.wait(30)
+        return sweep(keep)
+
+    monkeypatch.setattr(host.artifacts, "sweep", slow)
+    async with host.reconciling():
+        for name in ("a", "b"):
+            await host.endpoint(name, content=name.encode())
+            await host.until_status(name, "InService")
+        await endpoints.remove(host.desk, CALLER, "a")
+        await host.until(lambda: len(sweeps) == 2)
+        # The second sweep has looked at what to keep, b's artifact among it.
+        await endpoints.remove(host.desk, CALLER, "b")
+        await host.until_gone("b")
+        going_on.set()
         await host.until(lambda: not list((host.home / "artifacts").iterdir()))
 
 

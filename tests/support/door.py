@@ -150,6 +150,7 @@ def serve_door(
     clock: Clock | None = None,
     ids: Ids | None = None,
     hosts: tuple[str, ...] = (),
+    body_s: float = 60.0,
 ) -> Iterator[Served]:
     """A `Door` for these operations."""
     door = Door(
@@ -158,7 +159,7 @@ def serve_door(
         s3=s3 or EchoS3(),
         clock=clock or SystemClock(),
         ids=ids or SystemIds(),
-        options=DoorOptions(auth=auth, account=ACCOUNT, region=REGION, hosts=hosts),
+        options=DoorOptions(auth=auth, account=ACCOUNT, region=REGION, hosts=hosts, body_s=body_s),
     )
     with serve_asgi(door) as served:
         yield served

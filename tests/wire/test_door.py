@@ -347,6 +347,27 @@ def test_a_chunked_body_over_the_limit_is_refused_before_its_end(served: Served)
     assert b"RequestEntityTooLarge" in answer
 
 
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    with (
+        serve_door(OPERATIONS, body_s=0.01) as served,
+        socket.create_connection(served.url.removeprefix("http://").split(":"), timeout=20) as connection,
+    ):
+        given = signed("sagemaker", x_amz_target="SageMaker.ListEndpoints")
+        lines = [f"{name}: {text}" for name, text in given.items()]
+        head = ["POST / HTTP/1.1", "Host: localhost", "Content-Length: 9", *lines, "", "{"]
+        connection.sendall("\r\n".join(head).encode())
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"RequestTimeout" in answer
+
+
+def test_an_error_spells_its_message_as_its_shape_does() -> None:
+    operations = [operation("sagemaker-runtime", "InvokeEndpoint", AwsError("ServiceUnavailable", "busy", 503))]
+    with serve_door(operations) as served:
+        status, headers, body = served.get("/endpoints/e/invocations", signed("sagemaker"), "POST", b"1")
+    assert (status, headers["x-amzn-errortype"], body) == (503, "ServiceUnavailable", b'{"Message":"busy"}')
+
+
 def test_expect_100_continue_is_answered_before_the_body(served: Served) -> None:
     with socket.create_connection(served.url.removeprefix("http://").split(":"), timeout=20) as connection:
         lines = [

@@ -90,6 +90,10 @@ def too_large(body_bytes_max: int) -> AwsError:
     return AwsError("RequestEntityTooLarge", f"The request body is longer than {body_bytes_max} bytes.", 413)
 
 
+def too_slow(body_s: float) -> AwsError:
+    return AwsError("RequestTimeout", f"The request body did not come within {body_s:g} seconds.", 408)
+
+
 def unknown_operation(what: str) -> AwsError:
     """A request for something that no service has."""
     return AwsError("UnknownOperationException", f"{what} Clary serves what docs/reference/operations.md lists.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element, SubElement
 
 import orjson
-from botocore.model import OperationModel
+from botocore.model import OperationModel, StructureShape
 from starlette.responses import Response, StreamingResponse
 
 from clary.edge.aws.detect import Target
@@ -60,13 +60,20 @@ def error(spec: Spec, target: Target, found: AwsError, request_id: str) -> Respo
         return Response(body, status, headers, "text/xml")
     if target.protocol == "rest-json":
         headers["x-amzn-ErrorType"] = found.code
-        return Response(orjson.dumps({"message": found.message, **found.members}), status, headers, "application/json")
+        body = orjson.dumps({_message_member(shape): found.message, **found.members})
+        return Response(body, status, headers, "application/json")
     if service is not None and spec.service(service.name).is_query_compatible:
         # awsQueryCompatible: clients of the query protocol keep the code that they know.
         headers["x-amzn-query-error"] = f"{found.code};{'Sender' if found.sender else 'Receiver'}"
     kind = shape.name if shape is not None else found.code
-    body = orjson.dumps({"__type": kind, "message": found.message, **found.members})
+    body = orjson.dumps({"__type": kind, _message_member(shape): found.message, **found.members})
     return Response(body, status, headers, _json_type(service, spec))
+
+
+def _message_member(shape: StructureShape | None) -> str:
+    """How an error's shape spells its message: typed SDKs look for that name alone."""
+    members = shape.members if shape is not None else {}
+    return next((name for name in members if name.lower() == "message"), "message")
 
 
 def s3_error(found: AwsError, request_id: str) -> Response:

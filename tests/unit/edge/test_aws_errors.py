@@ -78,8 +78,10 @@ SIGNATURES = [
 ]  # fmt: skip
 
 OTHERS = [
-    ("aws-docs", errors.internal(), "InternalFailure", 500,
+    ("aws-docs", errors.internal("json"), "InternalFailure", 500,
      "The request processing has failed because of an unknown error, exception or failure."),
+    ("aws-docs", errors.internal("s3"), "InternalError", 500,
+     "We encountered an internal error. Please try again."),
     ("ours", errors.not_served("Amazon SageMaker", "CreateLabelingJob", "json"), "UnknownOperationException", 400,
      "Clary does not serve CreateLabelingJob of Amazon SageMaker yet. docs/reference/operations.md lists what it "
      "serves."),

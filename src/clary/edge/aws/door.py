@@ -114,7 +114,7 @@ class Door:
                 "A request failed for a reason that nobody foresaw.",
                 request_id=request_id, protocol=target.protocol, operation=target.operation, path=head.path,
             )  # fmt: skip
-            response = respond.error(self._spec, target, errors.internal(), request_id)
+            response = respond.error(self._spec, target, errors.internal(target.protocol), request_id)
         await response(scope, receive, _with_request_id(send, target, request_id))
 
     def _look(self, head: _Head) -> tuple[Target, sigv4.Claim | None, sigv4.Malformed | None]:

@@ -74,8 +74,10 @@ def _noun(kind: str) -> str:
     return SAGEMAKER_NOUNS.get(kind, kind)
 
 
-def internal() -> AwsError:
+def internal(protocol: str) -> AwsError:
     """For an exception nobody foresaw: logged by the door, never described to the client."""
+    if protocol == "s3":
+        return AwsError("InternalError", "We encountered an internal error. Please try again.", 500)
     return AwsError(
         "InternalFailure", "The request processing has failed because of an unknown error, exception or failure.", 500
     )

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-all test fix bench lock generated clean
+.PHONY: help demo check check-all fix bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,8 @@ check: $(READY) ## every check and test but the slow ones
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m clary.edge.aws.fields_doc --check
+	$(BIN)/python -m clary.cli.reference --check
 	$(BIN)/python -m pytest -m "not slow"
 
 check-all: check ## `make check`, then kill loops, large uploads and upgrades
@@ -33,6 +35,8 @@ check-all: check ## `make check`, then kill loops, large uploads and upgrades
 fix: $(READY) ## format, repair what can be repaired, write the generated files
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m clary.edge.aws.fields_doc
+	$(BIN)/python -m clary.cli.reference
 
 bench: $(READY) ## measure, and print ratios from this one run
 	$(BIN)/python -m bench

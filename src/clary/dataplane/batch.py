@@ -130,8 +130,10 @@ class Replica:
         call = self.inflight.get(frame_id)
         if call is None:
             return
+        queue = self._queue
+        if queue.poison:
+            queue.forgive(call.body)
         if not call.done:
-            queue = self._queue
             queue.answered += 1
             queue.outcomes.answered(call, head, body)
         # Last: if the answer makes no sense the link is closed, and the call must be among those that it takes along.
@@ -229,6 +231,10 @@ class VariantQueue:
         """Whether this body killed two workers within the last minute."""
         until_s = self.poison.get(hashlib.sha256(body).digest())
         return until_s is not None and until_s > self._clock.monotonic_s()
+
+    def forgive(self, body: bytes) -> None:
+        """A worker answered this body: it only stood beside two deaths, as when an operator kills every replica."""
+        self.poison.pop(hashlib.sha256(body).digest(), None)
 
     def retry_ms(self) -> int:
         """How long until what waits is likely answered: for Retry-After; 0.1 to 10 s."""

@@ -160,6 +160,22 @@ def test_what_kills_two_workers_fails_alone_and_is_refused_for_a_minute(rig: Rig
     wire.answer_last()
 
 
+def test_a_body_that_a_worker_answered_is_no_killer(rig: Rig) -> None:
+    wire = rig.wires["v-AllTraffic-0"]
+    rig.invoke(b"0")
+    first, second = rig.invoke(b"same"), rig.invoke(b"same")
+    wire.answer_last()
+    for _ in range(2):  # somebody kills workers, and the same innocent request is there both times
+        wire.down()
+        wire.up()
+    assert parse_answers(first.written)[0].status == 424
+    wire.answer_last()
+    assert parse_answers(second.written)[0].status == 200
+    delivered = len(wire.batches)
+    rig.invoke(b"same")
+    assert len(wire.batches) == delivered + 1
+
+
 async def test_the_refusal_of_a_killer_ends(rig: Rig) -> None:
     wire = rig.wires["v-AllTraffic-0"]
     rig.invoke(b"kill")

@@ -224,10 +224,9 @@ def _width(loaded: Sequence[Loaded], configs: Sequence[Mapping[str, Any]]) -> in
 def _predictor(loaded: Sequence[Loaded], configs: Sequence[Mapping[str, Any]], threads: int) -> Predict:
     members: list[Predict] = []
     for one, config in zip(loaded, configs):
-        one.booster.set_param({"nthread": threads})
         rounds = _rounds(one.booster)
         trees = config["gradient_booster"]["name"] == "gbtree"
-        members.append(InPlace(one.booster, rounds) if trees else ByMatrix(one.booster, rounds, threads))
+        members.append((InPlace if trees else ByMatrix)(one.booster, rounds, threads))
     if len(members) == 1:
         return members[0]
     return Ensemble(members, vote=configs[0]["objective"]["name"] in _CLASS_OBJECTIVES)

@@ -21,6 +21,29 @@ _SLICED_SCORES_MAX = 64
 """Up to here copying scores one by one is faster than making an array of them."""
 
 
+ROWS_A_TEAM_MIN = 4096
+"""From here on a predict is shared among a replica's threads. Below, one thread does it: the threads of a team wait for
+each other, and where the cores are busy that turned 0.05 ms into 48 ms at p99 (one row; 100 trees, 2 cores, load 4)."""
+
+
+class Team:
+    """How many threads a booster predicts with, by the rows it is given."""
+
+    def __init__(self, booster: Any, threads: int) -> None:
+        self._booster = booster
+        self._threads = threads
+        self._current = 1
+        booster.set_param({"nthread": 1})
+
+    def for_rows(self, count: int) -> int:
+        """Set and return the threads for a predict of `count` rows."""
+        wanted = self._threads if count >= ROWS_A_TEAM_MIN else 1
+        if wanted != self._current:
+            self._booster.set_param({"nthread": wanted})
+            self._current = wanted
+        return wanted
+
+
 class InPlace:
     """`Booster.inplace_predict` of float32 rows in half its time for one row, with the same bits.
 
@@ -28,8 +51,8 @@ class InPlace:
     at once: XGBoost's answer lies in memory of the booster until the next call.
     """
 
-    def __init__(self, booster: Any, rounds: int) -> None:
-        self._booster = booster  # keeps the handle alive
+    def __init__(self, booster: Any, rounds: int, threads: int) -> None:
+        self._team = Team(booster, threads)  # keeps the handle alive
         self._handle = booster.handle
         self._config = json.dumps(
             {
@@ -52,6 +75,7 @@ class InPlace:
     def __call__(self, rows: NDArray[np.float32]) -> list[Score]:
         """Scores of C-contiguous float32 `rows`: a float a row, or a list of floats where there are several."""
         count, width = rows.shape
+        self._team.for_rows(count)
         interface = b'{"data": [%d, true], "shape": [%d, %d], "typestr": "<f4", "version": 3, "strides": null}' % (
             rows.ctypes.data,
             count,
@@ -78,11 +102,11 @@ class ByMatrix:
     def __init__(self, booster: Any, rounds: int, threads: int) -> None:
         self._booster = booster
         self._range = (0, rounds)
-        self._threads = threads
+        self._team = Team(booster, threads)
 
     def __call__(self, rows: NDArray[np.float32]) -> list[Score]:
         """As `InPlace.__call__`."""
-        matrix = xgboost.DMatrix(rows, nthread=self._threads)
+        matrix = xgboost.DMatrix(rows, nthread=self._team.for_rows(len(rows)))
         scores = self._booster.predict(matrix, iteration_range=self._range, validate_features=False)
         answer: list[Score] = scores.tolist()
         return answer

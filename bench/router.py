@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import socket
 import statistics
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -214,6 +215,17 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@contextlib.contextmanager
+def ended(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Nothing of a bench outlives it, whatever happens."""
+    try:
+        yield
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(30)
+
+
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=3)
@@ -233,22 +245,19 @@ def main(argv: Sequence[str]) -> None:
                 [sys.executable, "-m", "bench.router", "--be-echo", str(echo_port.fileno())],
                 pass_fds=[echo_port.fileno()],
             )
-            wait_served(echo_port.getsockname()[1])
-            floor, _ = measure(echo_port.getsockname()[1], given.seconds, concurrency)
-            echo.kill()
-            echo.wait()
+            with ended([echo]):
+                wait_served(echo_port.getsockname()[1])
+                floor, _ = measure(echo_port.getsockname()[1], given.seconds, concurrency)
             processes = start_router(Path(folder), router_port.fileno(), given.worker, given.profile)
-            port = router_port.getsockname()[1]
-            wait_served(port)
-            before = [cpu_s(process.pid) for process in processes]
-            rate, p99_ms = measure(port, given.seconds, concurrency)
-            worker_us, router_us = (
-                (cpu_s(process.pid) - used) / (rate * given.seconds) * 1e6
-                for process, used in zip(processes, before, strict=True)
-            )
-            for process in reversed(processes):
-                process.terminate()
-                process.wait()
+            with ended(processes):
+                port = router_port.getsockname()[1]
+                wait_served(port)
+                before = [cpu_s(process.pid) for process in processes]
+                rate, p99_ms = measure(port, given.seconds, concurrency)
+                worker_us, router_us = (
+                    (cpu_s(process.pid) - used) / (rate * given.seconds) * 1e6
+                    for process, used in zip(processes, before, strict=True)
+                )
             print(
                 f"{concurrency:4} {floor:9.0f} {rate:9.0f} {rate / floor:6.2f} {p99_ms:7.2f} {router_us:10.1f} "
                 f"{worker_us:10.1f}"

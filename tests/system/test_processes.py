@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -268,6 +270,54 @@ async def test_the_stop_is_ordered_and_complete(base: Ground, tmp_path: Path) ->
     kinds = [line["kind"] for line in lines if line.get("reason") == "stop"]
     assert kinds == sorted(kinds, key=["router", "worker", "zygote", "control"].index)
     assert not list(base.runtime_dir.iterdir())
+
+
+def answers(address: str) -> bool:
+    """Whether a replica answers now."""
+    with contextlib.suppress(EOFError), Peer(address) as peer:
+        return peer.ask(b"pid")[0] == 200
+    return False
+
+
+def processes_of(base: Ground) -> set[int]:
+    """Every process whose output goes into a log of this HOME: all that an agent or a zygote of it started."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "fd" / "1").readlink().is_relative_to(base.home):
+                found.add(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+async def test_anything_killed_at_any_moment_converges_and_leaks_nothing(
+    base: Ground, tmp_path: Path, seed: int
+) -> None:
+    draw = random.Random(seed)
+    base.start()
+    async with base.placement() as placement:
+        specs = [base.spec(tmp_path, runtime=draw.choice(["echo", "echo", "spawned"])) for _ in range(3)]
+        await placement.apply(specs)
+        for _ in range(25):
+            await asyncio.sleep(draw.random() * 0.3)
+            if draw.random() < 0.2:
+                specs = [*specs[1:], base.spec(tmp_path)]
+                await placement.apply(specs)
+            if draw.random() < 0.25:
+                base.agents[-1].kill()
+                base.agents[-1].wait()
+                await asyncio.to_thread(base.start)
+            elif running := base.running():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running[draw.choice(sorted(running))], signal.SIGKILL)
+        for spec in specs:
+            await phase(placement, spec.uid, ReplicaPhase.READY)
+        until(lambda: {spec.uid for spec in specs} == {uid for uid in base.running() if len(uid) == 26})
+        for spec in specs:
+            until(lambda: answers(f"unix:{base.runtime_dir}/w-{spec.uid}.sock"))  # noqa: B023
+        until(lambda: processes_of(base) == set(base.running().values()), "no other process is left")
+    assert base.get()
 
 
 def test_nonsense_at_the_agents_socket_harms_nobody(base: Ground) -> None:

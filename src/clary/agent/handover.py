@@ -39,6 +39,8 @@ class Handover:
     port: int
     """The public port, which the next agent takes over from a router."""
     processes: tuple[Remembered, ...]
+    stopped: bool = False
+    """Whether that agent stopped in good order: then nothing of it is left, whatever holds the port."""
 
 
 def digest_of(spec: ProcessSpec) -> str:
@@ -64,6 +66,7 @@ def read_handover(path: Path) -> Handover:
         document = json.loads(path.read_text())
         if document["format"] != FORMAT or document["boot"] != _boot_id():
             return empty
-        return Handover(document["pid"], document["port"], tuple(Remembered(**row) for row in document["processes"]))
+        rows = tuple(Remembered(**row) for row in document["processes"])
+        return Handover(document["pid"], document["port"], rows, document["stopped"])
     except (OSError, ValueError, KeyError, TypeError):
         return empty

@@ -25,6 +25,7 @@ STAGES = ("router", "worker", "zygote", "control")
 BOOT_FAILURES_MAX = 3
 """Control that died so often before the server was ever ready will not get better by itself."""
 _WAKE_S = 1.0
+_SOON_S = 0.05
 _HEALTH_RETRY_S = 0.05
 
 
@@ -86,7 +87,8 @@ class Agent:
             else:
                 self._await_listener(now_s)
             self._look_after(now_s)
-            self._supervisor.remember()
+            if self._listener is not None:  # until then the former agent's word is the better one
+                self._supervisor.remember()
             self._wait(now_s)
             if not (late or self._ready.is_set()) and now_s - started_s > self._options.ready_s:
                 late = True
@@ -112,18 +114,17 @@ class Agent:
         try:
             self._set_listener(home.listen(options.host, options.port, options.backlog))
         except home.PortTakenError:
-            orphans = [row for row in self._former.processes if row.kind == "router" and _lives(row)]
-            if not orphans or self._former.port != options.port:
+            # An agent that was killed may have left a router that it had no time to write down.
+            if self._former.stopped or self._former.port != options.port:
                 raise
             self._listen_until_s = now_s + options.adopt_s
 
     def _await_listener(self, now_s: float) -> None:
-        """The former routers that hold the port have their time to hand it over; then they are killed."""
-        if now_s < self._listen_until_s:
-            return
-        for slot in self._supervisor.running():
-            if slot.kind == "router" and slot.reason != "hung":
-                self._supervisor.kill(slot, "hung", now_s)
+        """The former routers have their time to hand the port over, or to end; then they are killed."""
+        if now_s >= self._listen_until_s:
+            for slot in self._supervisor.running():
+                if slot.kind == "router" and slot.reason != "hung":
+                    self._supervisor.kill(slot, "hung", now_s)
         try:
             self._set_listener(home.listen(self._options.host, self._options.port, self._options.backlog))
         except home.PortTakenError as error:
@@ -186,7 +187,8 @@ class Agent:
     def _wait(self, now_s: float) -> None:
         seen = {uid: slot.seen() for uid, slot in self._supervisor.slots.items()}
         pending = any(slot.gone_s for slot in self._supervisor.slots.values())
-        for key, events in self._selector.select(wake_s(seen, now_s, 0.05 if pending else _WAKE_S)):
+        soon = pending or self._listener is None
+        for key, events in self._selector.select(wake_s(seen, now_s, _SOON_S if soon else _WAKE_S)):
             if isinstance(key.data, Connection):
                 self._door.serve(key.data, events)
             elif isinstance(key.data, Slot):
@@ -304,7 +306,8 @@ class Agent:
         known = self._supervisor.announced(connection, message, time.monotonic())
         if fd >= 0:
             listener = socket.socket(fileno=fd)
-            if self._listener is None and known and listener.getsockname()[1] == self._options.port:
+            # Even from a router that nobody wrote down: it will drain and exit, its port is ours.
+            if self._listener is None and listener.getsockname()[1] == self._options.port:
                 self._set_listener(listener)
             else:
                 listener.close()
@@ -373,7 +376,7 @@ class Agent:
         self._stopped.set()
         signal.set_wakeup_fd(-1)
         self._door.close()
-        self._supervisor.remember()
+        self._supervisor.remember(stopped=True)
         self._journal.write("The server stopped.")
         self._journal.close()
         self._selector.close()
@@ -381,13 +384,6 @@ class Agent:
         self._lock.close()
         if self._status == 0:
             _say("Stopped.")
-
-
-def _lives(row: handover.Remembered) -> bool:
-    try:
-        return processes.start_ticks(row.pid) == row.start
-    except ProcessLookupError:
-        return False
 
 
 def _answers_ok(host: str, port: int) -> bool:

@@ -349,9 +349,9 @@ class Supervisor:
 
     # The next agent, and the former one
 
-    def remember(self) -> None:
+    def remember(self, *, stopped: bool = False) -> None:
         """Leave the next agent what runs, if that changed since the last time: once a turn, not once a process."""
-        if not self._moved:
+        if not (self._moved or stopped):
             return
         self._moved = False
         rows = []
@@ -360,7 +360,7 @@ class Supervisor:
             digest = handover.digest_of(slot.spec)
             pid, start = slot.process.pid, slot.process.start
             rows.append(handover.Remembered(slot.spec.uid, slot.kind, pid, start, slot.nonce, digest, slot.restarts))
-        handover.write_handover(self._options.handover, handover.Handover(os.getpid(), self.port, tuple(rows)))
+        handover.write_handover(self._options.handover, handover.Handover(os.getpid(), self.port, tuple(rows), stopped))
 
     def inherit(self, former: handover.Handover, now_s: float) -> None:
         """Wait for the processes of a former agent that still run; those started from something else are stopped."""

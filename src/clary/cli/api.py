@@ -148,17 +148,17 @@ class Api:
         """Put an object, in parts where it is large; `progress` is told the bytes of each part that has arrived."""
         path = f"/{bucket}/{quote(key)}"
         if size_bytes <= PART_BYTES:
-            self._s3("PUT", path, body=source.read())
+            self.s3("PUT", path, body=source.read())
             progress(size_bytes)
             return
-        upload_id = xml_text(self._s3("POST", path, query="uploads=").body, "UploadId")
+        upload_id = xml_text(self.s3("POST", path, query="uploads=").body, "UploadId")
         try:
             parts = list(self._upload_parts(path, upload_id, source, progress))
             listed = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>" for n, tag in parts)
             document = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
-            self._s3("POST", path, query=urlencode({"uploadId": upload_id}), body=document.encode())
+            self.s3("POST", path, query=urlencode({"uploadId": upload_id}), body=document.encode())
         except BaseException:
-            self._s3("DELETE", path, query=urlencode({"uploadId": upload_id}))
+            self.s3("DELETE", path, query=urlencode({"uploadId": upload_id}))
             raise
 
     def make_bucket(self, bucket: str) -> None:
@@ -172,14 +172,14 @@ class Api:
             )
         )
         try:
-            self._s3("PUT", f"/{bucket}", body=body.encode())
+            self.s3("PUT", f"/{bucket}", body=body.encode())
         except ApiError as error:
             if error.aws_code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
 
     def delete_object(self, bucket: str, key: str) -> None:
         """Delete an object; none of that name is fine."""
-        self._s3("DELETE", f"/{bucket}/{quote(key)}")
+        self.s3("DELETE", f"/{bucket}/{quote(key)}")
 
     def _upload_parts(
         self, path: str, upload_id: str, source: BinaryIO, progress: ProgressOf
@@ -188,10 +188,11 @@ class Api:
         while part := source.read(PART_BYTES):
             number += 1
             query = urlencode({"partNumber": number, "uploadId": upload_id})
-            yield number, self._s3("PUT", path, query=query, body=part).headers.get("etag", "")
+            yield number, self.s3("PUT", path, query=query, body=part).headers.get("etag", "")
             progress(len(part))
 
-    def _s3(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> Answer:
+    def s3(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> Answer:
+        """One S3 request; `path` and `query` percent-encoded. Raises ApiError."""
         return self.call(method, path, service="s3", headers={}, body=body, query=query)
 
     def call(

@@ -8,11 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -24,11 +21,7 @@ from clary.cli.connect import Target, find
 from clary.cli.env import conflicting, variables
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note
-from clary.settings import runtime_dir
-
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 40.0
-"""Above the 30 s that a worker gets to drain."""
+from clary.cli.private import private_server
 
 
 def exec_(
@@ -53,7 +46,7 @@ def exec_(
         _replace_process(command, environment(target, os.environ))
     if url is not None or home is not None:
         raise CliError(Exit.USAGE, "--serve starts a server of its own.", "Leave out --url and --home.")
-    with private_server(region) as target:
+    with own_server(region) as target:
         raise typer.Exit(run(command, environment(target, os.environ)))
 
 
@@ -110,77 +103,14 @@ def run(command: list[str], env: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def private_server(region: str | None) -> Iterator[Target]:
-    """A server on a temporary HOME and a free port, gone with all its files at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="clary-exec-"))
-    log = folder / "serve.log"
-    home = folder / "home"
-    port = free_port()
-    argv = [sys.executable, "-m", "clary.cli.main", "serve", "--home", str(home), "--port", str(port)]
-    argv += ["--region", region] if region else []
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("CLARY_", "AWS_"))}
+def own_server(region: str | None) -> Iterator[Target]:
+    """A private server that is stopped on the way out also where a signal ends this process."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    with log.open("wb") as out:
-        # Its own session: Ctrl-C stops the command first, and the server after it.
-        server = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=clean, cwd=folder, start_new_session=True
-        )
-    try:
-        wait_ready(server, f"http://127.0.0.1:{port}", log)
-        yield find(f"http://127.0.0.1:{port}", home, region, None, clean)
-    finally:
-        stopped = stop(server)
-        if stopped:
-            shutil.rmtree(runtime_dir(home, clean), ignore_errors=True)
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            note(f"The private server (pid {server.pid}) did not stop; its log is {log}.")
+    with private_server(region) as target:
+        yield target
 
 
 def _end(number: int, _: FrameType | None) -> None:
     """Leave by an exception, so that the private server is stopped on the way out."""
     raise SystemExit(128 + number)
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody holds just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until GET /clary/health answers 200. Raises CliError, with the end of the log, where it does not."""
-    import urllib.error
-    import urllib.request
-
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline_s = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline_s:
-        if server.poll() is not None:
-            raise CliError(Exit.NO_SERVER, f"The private server ended with status {server.returncode}.", _tail(log))
-        try:
-            with opener.open(f"{url}/clary/health", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except (OSError, urllib.error.URLError):
-            time.sleep(0.05)
-    raise CliError(Exit.TIMEOUT, f"The private server was not ready within {START_TIMEOUT_S:.0f} s.", _tail(log))
-
-
-def stop(server: subprocess.Popen[bytes]) -> bool:
-    """SIGTERM, then wait for a clean end; whether it came."""
-    if server.poll() is None:
-        server.send_signal(signal.SIGTERM)
-    try:
-        server.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        return False
-    return True
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-15:]
-    return "Its last words:\n  " + "\n  ".join(lines) if lines else "It said nothing."

@@ -84,6 +84,30 @@ replicas = Table(
     Index("replicas_by_endpoint", "endpoint_uid"),
 )
 
+_JOB = (
+    # control: what is wanted
+    ("spec", Text, False),
+    ("stop_requested_us", BigInteger, True),
+    # reconcile: what was observed; NULL until it looked at the job
+    ("observed", String(24), True),
+    ("observed_us", BigInteger, True),
+    ("ended_us", BigInteger, True),
+    ("record", Text, True),
+)
+
+# `observed`: a phase (domain/training.py). `tuning_uid`: the tuning job that made it, whose reconcile wrote its row.
+training_jobs = _resource(
+    "training_jobs",
+    *(Column(name, kind, nullable=nullable) for name, kind, nullable in _JOB),
+    Column("tuning_uid", String(26)),
+)
+Index("training_jobs_by_end", training_jobs.c.ended_us)
+Index("training_jobs_by_tuning", training_jobs.c.tuning_uid)
+
+# `observed`: a status (domain/tuning.py).
+tuning_jobs = _resource("tuning_jobs", *(Column(name, kind, nullable=nullable) for name, kind, nullable in _JOB))
+Index("tuning_jobs_by_end", tuning_jobs.c.ended_us)
+
 # Tags of a resource. Written by control.
 tags = Table(
     "tags",

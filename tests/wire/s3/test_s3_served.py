@@ -18,6 +18,7 @@ from clary.edge.aws.s3.routes import SERVED, routes
 from tests.support.s3 import S3Server, refused
 
 MODEL: ServiceModel = botocore.session.Session().get_service_model("s3")
+ROUTES = routes(MODEL)
 # S3 Express and Object Lambda have endpoints of their own; their requests never come here as such.
 ELSEWHERE = {"ListDirectoryBuckets": "ListBuckets", "WriteGetObjectResponse": None, "CopyObject": None}
 # Two operations share a request line; the older one's name, or the list's singular, stands for both.
@@ -48,12 +49,12 @@ def test_every_operation_is_recognised(name: str) -> None:
     target = Address("b" if "{Bucket}" in path else "", "k" if "{Key" in path else "")
     query = "&".join(part for part in (query, BY_MEMBER.get(name, "")) if part)
     headers = {"x-amz-copy-source": "b/k"} if name.endswith("Copy") else {}
-    found = routes(MODEL).operation(http["method"], target, list(parse_qs(query, keep_blank_values=True)), headers)
+    found = ROUTES.operation(http["method"], target, list(parse_qs(query, keep_blank_values=True)), headers)
     assert found == SHARED.get(name, ELSEWHERE.get(name, name))
 
 
 def test_copies_are_told_by_their_header() -> None:
-    assert routes(MODEL).operation("PUT", Address("b", "k"), [], {"x-amz-copy-source": "b/k"}) == "CopyObject"
+    assert ROUTES.operation("PUT", Address("b", "k"), [], {"x-amz-copy-source": "b/k"}) == "CopyObject"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_copies_are_told_by_their_header() -> None:
 )
 def test_what_is_no_operation(method: str, target: Address) -> None:
     with pytest.raises(S3Error) as caught:
-        routes(MODEL).operation(method, target, [], {})
+        ROUTES.operation(method, target, [], {})
     assert (caught.value.code, caught.value.status) == ("MethodNotAllowed", 405)
 
 

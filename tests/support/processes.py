@@ -206,12 +206,16 @@ class Peer:
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(WAIT_S)
-        self.socket.connect(path.removeprefix("unix:"))
         self._decoder = Decoder()
         self._frames: list[Frame] = []
         self._id = 0
-        self.socket.sendall(frames.hello("test", "n", 0))
-        self.hello = self.frame()
+        try:
+            self.socket.connect(path.removeprefix("unix:"))
+            self.socket.sendall(frames.hello("test", "n", 0))
+            self.hello = self.frame()
+        except BaseException:
+            self.socket.close()
+            raise
         self.report = json.loads(self.hello.head[Tag.REPORT])
 
     def __enter__(self) -> Peer:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clary.domain.signature import Column
 from clary.replica import frames
 from clary.replica.frames import Frame, Tag
 from clary.runtimes.base import Input, Joins, ModelError, Signature
@@ -80,6 +81,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.model = Doubler()
         self.path = str(folder / "w.sock")
+        self.columns: tuple[Column, ...] = ()
         self.threads: list[tuple[Server, threading.Thread]] = []
 
     def serve(self, joins: Joins = Joins.EXACT, *, failed: bool = False, **options: Any) -> Server:
@@ -87,7 +89,9 @@ class Bench:
         executor = None
         if not failed:
             log = WorkerLog("e", "v", "u")
-            executor = Executor(self.model, joins, log, rows_max=told.rows_max, predict_overrun_ns=10**12)
+            executor = Executor(
+                self.model, joins, log, rows_max=told.rows_max, predict_overrun_ns=10**12, columns=self.columns
+            )
         report = Report(state="failed" if failed else "ready", runtime="doubler", pid=1, cause="why").to_json()
         server = Server(listen(self.path), told, NONCE, report, executor, credits=told.credits)
         thread = threading.Thread(target=server.run)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from clary.domain.signature import ModelSignature
+
 
 @dataclass(frozen=True)
 class ReplicaSpec:
@@ -58,6 +60,8 @@ class ReplicaState:
     pid: int = 0
     libraries: Mapping[str, str] = field(default_factory=dict)
     width: int | None = None
+    signature: ModelSignature = field(default_factory=ModelSignature)
+    """What the model takes and gives, once ready."""
 
 
 class Placement(Protocol):

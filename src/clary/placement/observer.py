@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clary.agent.processes import Exit
+from clary.domain.signature import signature_of
 from clary.placement.base import ReplicaPhase, ReplicaState
 from clary.replica.client import Report
 from clary.replica.frames import Frame, Kind
@@ -74,7 +75,7 @@ class Observed:
             libraries = {str(k): str(v) for k, v in dict(report.get("libraries") or {}).items()}
             self._set(
                 phase=ReplicaPhase.READY, cause="", remedy="", libraries=libraries, width=report.get("width"),
-                pid=int(report.get("pid") or self.state.pid),
+                pid=int(report.get("pid") or self.state.pid), signature=signature_of(report.get("signature")),
             )  # fmt: skip
         else:
             cause, remedy = str(report.get("cause", "")), str(report.get("remedy", ""))

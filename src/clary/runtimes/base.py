@@ -33,6 +33,18 @@ class Signature:
     """Feature names in order; empty where unknown."""
     outputs: int | None = None
     """Values of one answered row; None where unknown."""
+    kinds: tuple[str, ...] = ()
+    """What each column holds, as JSON Schema names it: number, integer, string, boolean, or any. Empty: numbers, as
+    far as is known."""
+    optional: tuple[str, ...] = ()
+    """Names of columns that a row may leave out."""
+    accepts: tuple[str, ...] = ()
+    """Content types taken, the usual one first; empty where the runtime does not say."""
+    answers: tuple[str, ...] = ()
+    """Types answered."""
+    json_body: str = ""
+    """Form of a JSON body for docs and refusals: `rows` (lists of values), `records` (objects by column), `mlflow`
+    (its scoring protocol), or empty for whatever the model makes of it."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ class SklearnModel:
     def __init__(self, estimator: Any, options: LoadOptions, notes: Sequence[str]) -> None:
         self._estimator = estimator
         self._width: int | None = _width(estimator)
-        self.signature = Signature(width=self._width, names=_names(estimator))
+        self.signature = Signature(
+            self._width, _names(estimator), accepts=_TYPES, answers=_TYPES, json_body="rows" if self._width else ""
+        )
         self.libraries: Mapping[str, str] = {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
         self.joins: Joins = joins_of_estimator(estimator)
         self.notes = notes

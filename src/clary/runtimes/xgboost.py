@@ -38,6 +38,7 @@ _KINDS: Mapping[str, str] = {
     "recordio-protobuf": "recordio-protobuf",
     "application/x-recordio-protobuf": "recordio-protobuf",
 }
+_READ = ("text/csv", "text/libsvm", "application/x-recordio-protobuf")
 _PARQUET = frozenset({"parquet", "application/x-parquet"})
 """Training input: known to the image, and refused by it for inference."""
 
@@ -57,7 +58,7 @@ class XGBoostModel:
         self.joins = Joins.EXACT if exact else Joins.ROUNDING
         outputs = 1 if objective == "multi:softmax" else max(classes, int(params.get("num_target", 1)), 1)
         names = tuple(loaded[0].booster.feature_names or ())
-        self.signature = Signature(width=self._width, names=names, outputs=outputs)
+        self.signature = Signature(self._width, names, outputs, accepts=_READ, answers=ACCEPTS)
         self.libraries: Mapping[str, str] = {"xgboost": xgboost.__version__, "numpy": np.__version__}
         self.notes: Sequence[str] = (*notes, *(note for one in loaded for note in one.notes))
         self._one_line = options.image_tag in ONE_LINE_TAGS

@@ -93,6 +93,7 @@ class Replica:
             self._log,
             rows_max=self._options.rows_max,
             predict_overrun_ns=int(self._options.predict_overrun_s * 1e9),
+            columns=outcome.signature.columns,
         )
         watchdog.watch(executor, self._log)
         credits = 1 if outcome.joins is Joins.NEVER else self._options.credits

@@ -11,7 +11,9 @@ import traceback
 from collections.abc import Hashable, Sequence
 from typing import Callable, NamedTuple
 
+from clary.domain.signature import Column
 from clary.runtimes.base import Input, Joins, Model, ModelError
+from clary.worker.explain import explain
 from clary.worker.link import Link, Request
 from clary.worker.report import WorkerLog
 
@@ -39,13 +41,16 @@ class Executor:
         *,
         rows_max: int,
         predict_overrun_ns: int,
+        columns: Sequence[Column] = (),
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """`columns`: what a row is made of, so that a refusal names the one at fault."""
         self._model = model
         self._joins = joins is Joins.EXACT
         self._log = log
         self._rows_max = rows_max
         self._predict_overrun_ns = predict_overrun_ns
+        self._columns = columns
         self._now_ns = now_ns
         self._content_types: dict[str, bytes] = {}
         self._started_ns = 0
@@ -100,7 +105,7 @@ class Executor:
             data = self._model.decode(request.body, head.content_type)
             return Part(request, data, self._model.check_accept(head.accept))
         except ModelError as error:
-            self._fail(request, error.status, error.message)
+            self._refuse(request, error)
         except Exception as error:
             self._raised(request, error)
         return None
@@ -119,7 +124,7 @@ class Executor:
                 for part in group:
                     self._predict([part])
             elif isinstance(error, ModelError):
-                self._fail(group[0].request, error.status, error.message)
+                self._refuse(group[0].request, error)
             else:
                 self._raised(group[0].request, error)
             return
@@ -160,6 +165,14 @@ class Executor:
             link.flush()
         self._unflushed.clear()
 
+    def _refuse(self, request: Request, error: ModelError) -> None:
+        """The model's own words, then the column at fault where the signature tells it."""
+        found = ""
+        if error.status in (400, 415, 422):
+            found = explain(bytes(request.body), request.head.content_type, self._columns)
+        joint = "" if not found or error.message.endswith((".", "!", "?")) else "."
+        self._fail(request, error.status, f"{error.message}{joint} {found}" if found else error.message)
+
     def _fail(self, request: Request, status: int, message: str, error: bytes = b"") -> None:
         body = b"" if status == 204 else message.encode("utf-8", "replace")
         self._answer(request, status, TEXT if body else b"", body, 0, error)
@@ -169,7 +182,8 @@ class Executor:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         self._log.write("The model raised.", "error", request_id, traceback=text)
         code = b"oom" if isinstance(error, MemoryError) else b"runtime"
-        self._fail(request, 500, f"{type(error).__name__}: {error}", code)
+        found = explain(bytes(request.body), request.head.content_type, self._columns)
+        self._fail(request, 500, f"{type(error).__name__}: {error}" + (f". {found}" if found else ""), code)
 
 
 def _check_count(results: int, inputs: int) -> None:

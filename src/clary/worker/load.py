@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Union
 
+from clary.domain.signature import Example, ModelSignature
 from clary.runtimes.base import Joins, LoadError, LoadOptions, Model, ModelError, Runtime, joins_of
 from clary.runtimes.registry import UnknownRuntimeError, runtime_named
+from clary.worker import describe
 from clary.worker.options import WorkerOptions
 from clary.worker.report import Report
 
@@ -20,6 +22,7 @@ class Loaded:
     model: Model
     joins: Joins
     report: Report
+    signature: ModelSignature
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ def load(options: WorkerOptions, pid: int) -> Union[Loaded, Refused]:  # noqa: U
         model = runtime.load(
             LoadOptions(Path(options.model_dir), options.image_tag, dict(options.env), max(1, options.threads))
         )
-        _check_contract(model)
+        signature = _check_contract(model, Path(options.model_dir))
         load_ms = round((time.monotonic() - started_s) * 1000)
-        return Loaded(model, joins_of(runtime, model), _ready(runtime, model, options, pid, load_ms))
+        report = _ready(runtime, model, options, pid, load_ms, signature)
+        return Loaded(model, joins_of(runtime, model), report, signature)
     except LoadError as error:
         return _refused(options, pid, error.cause, error.remedy, error)
     except UnknownRuntimeError as error:
@@ -65,7 +69,9 @@ def timed_out(options: WorkerOptions, pid: int) -> Refused:
     return _refused(options, pid, cause, remedy, None)
 
 
-def _ready(runtime: Runtime, model: Model, options: WorkerOptions, pid: int, load_ms: int) -> Report:
+def _ready(
+    runtime: Runtime, model: Model, options: WorkerOptions, pid: int, load_ms: int, signature: ModelSignature
+) -> Report:
     return Report(
         state="ready",
         runtime=options.runtime,
@@ -76,6 +82,7 @@ def _ready(runtime: Runtime, model: Model, options: WorkerOptions, pid: int, loa
         width=model.signature.width,
         outputs=model.signature.outputs,
         load_ms=load_ms,
+        signature=signature.to_json(),
     )
 
 
@@ -89,19 +96,28 @@ def _refused(
     return Refused(Report(state="failed", runtime=options.runtime, pid=pid, cause=cause, remedy=remedy), error)
 
 
-def _check_contract(model: Model) -> None:
-    """Answer the model's own probe once, through the same steps as a request."""
+def _check_contract(model: Model, model_dir: Path) -> ModelSignature:
+    """Answer the model's own probe and the artifact's sample once, through the same steps as a request.
+
+    What comes of it is the model's signature, with the sample, or else the probe, as its example. Raises LoadError.
+    """
+    carried = describe.of_artifact(model_dir)
+    signature = describe.merged(describe.of_runtime(model.signature), carried)
+    example = None
     probe = model.probe()
-    if probe is None:
-        return
-    body, content_type = probe
+    if probe is not None:
+        example = _answered(
+            model, *probe, "a probe row", "Check that the artifact is a model for prediction and was saved whole."
+        )
+    if carried is not None and carried.example is not None:
+        body, content_type = carried.example.body.encode(), carried.example.content_type
+        remedy = "Check that the sample is of this model's input: no label, no index."
+        example = _answered(model, body, content_type, "its own sample", remedy)
+    return replace(signature, example=example)
+
+
+def _answered(model: Model, body: bytes, content_type: str, what: str, remedy: str) -> Optional[Example]:  # noqa: UP045
     try:
-        data = model.decode(memoryview(body), content_type)
-        accept = model.check_accept("")
-        (result,) = model.predict([data])
-        model.encode(result, accept)
+        return describe.answered(model, body, content_type)
     except ModelError as error:
-        raise LoadError(
-            f"The model loads but does not answer a probe row: {error.message}.",
-            "Check that the artifact is a model for prediction and was saved whole.",
-        ) from error
+        raise LoadError(f"The model loads but does not answer {what}: {error.message}.", remedy) from error

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Optional
 
+_BYTES_MAX = 60_000
+"""A TLV's value holds 65,535 bytes, and the whole header no more."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -32,11 +35,19 @@ class Report:
     outputs: Optional[int] = None  # noqa: UP045
     """Values of an answered row, where known."""
     load_ms: int = 0
+    signature: Mapping[str, object] = field(default_factory=dict)
+    """What the model takes and gives; see domain.signature."""
 
     def to_json(self) -> bytes:
-        """The value of Tag.REPORT; causes are cut where a header value would overflow."""
+        """The value of Tag.REPORT; causes, and then the signature's parts, go where a header value would overflow."""
         facts = asdict(self)
         facts["cause"], facts["remedy"] = self.cause[:4000], self.remedy[:2000]
+        signature = facts["signature"] = dict(self.signature)
+        for part in ("example", "columns"):
+            packed = json.dumps(facts).encode()
+            if len(packed) <= _BYTES_MAX:
+                return packed
+            signature.pop(part, None)
         return json.dumps(facts).encode()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clary.domain.signature import Column
 from clary.replica import frames
 from clary.replica.frames import Kind, Tag
 from clary.runtimes.base import Joins
@@ -104,6 +105,17 @@ def test_a_request_that_fails_fails_alone(bench: Bench, body: bytes, status: int
         assert (found[good], found[other]) == ((200, b"11"), (200, b"22"))
         assert found[bad] == (status, text)
         assert peer.ask(b"3") == (200, b"33")
+
+
+def test_a_refusal_names_the_column_at_fault(bench: Bench) -> None:
+    bench.columns = (Column("zone"), Column("miles"))
+    bench.serve()
+    lacks = b"Row 1 has 1 value where 2 columns are wanted: zone, miles; by place, it lacks 'miles'."
+    with Peer(bench.path) as peer:
+        assert peer.ask(b"bad data", content_type=b"text/csv") == (400, b"bad data. " + lacks)
+        assert peer.ask(b"poison", content_type=b"text/csv") == (500, b"RuntimeError: poisoned. " + lacks)
+        assert peer.ask(b"1,2", content_type=b"text/csv")[0] == 200
+        assert peer.ask(b"bad data", content_type=b"other/type") == (400, b"bad data")
 
 
 def test_a_type_nobody_can_answer_costs_no_predict(bench: Bench) -> None:

@@ -13,6 +13,9 @@ from clary.runtimes.base import Runtime
 _MODULES: Mapping[str, str] = {
     "xgboost": "clary.runtimes.xgboost",
     "sklearn": "clary.runtimes.sklearn",
+    "lightgbm": "clary.runtimes.lightgbm",
+    "onnx": "clary.runtimes.onnx",
+    "pyfunc": "clary.runtimes.pyfunc",
 }
 
 _PRELOADED: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +28,9 @@ _PRELOADED: Mapping[str, tuple[str, ...]] = {
         "sklearn.ensemble",
         "clary.runtimes.sklearn",
     ),
+    "lightgbm": ("numpy", "joblib", "lightgbm", "clary.runtimes.lightgbm"),
+    "onnx": ("numpy", "onnxruntime", "clary.runtimes.onnx"),
+    "pyfunc": ("numpy", "pandas", "mlflow.pyfunc", "clary.runtimes.pyfunc"),
 }
 
 

@@ -47,6 +47,7 @@ from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
 from clary.settings import OPTIONS, Settings, make_private_folder, resolve, runtime_dir
 from clary.store.seal import load_seal
+from clary.store.sessions import Sessions
 from clary.store.sqlite import SqliteStore
 from clary.telemetry import logs
 from clary.telemetry.ingest import Ingest
@@ -94,13 +95,17 @@ async def run(settings: Settings) -> None:
     slow, quick = Threads("slow", 8), Threads("quick", 4)
     desk = Desk(store, clock, ids)
     root = await ensure_root(desk, seal, home / "secrets" / "root.json", settings.account, settings.region)
-    ring = KeyRing()
+    auth = settings.auth == "sigv4"
+    session_key = seal.derive("sessions")
+    sessions = Sessions(session_key, auth=auth)
+    ring = KeyRing(sessions)
     await ring.refresh(desk, seal)
     _write_server_file(settings)
 
     routers = Routers([sockets / f"router-{index}.sock" for index in range(settings.routers)])
-    auth = settings.auth == "sigv4"
-    snapshot = SnapshotOptions(home / "run" / "routes.json", settings.account, settings.region, auth, settings.hosts)
+    snapshot = SnapshotOptions(
+        home / "run" / "routes.json", settings.account, settings.region, auth, settings.hosts, session_key.hex()
+    )
     placement = LocalPlacement(LocalOptions(home, sockets), clock, quick)
     world = World(
         store=store,
@@ -115,7 +120,7 @@ async def run(settings: Settings) -> None:
     )
     loop = Loop(world)
     door = Door(
-        operations=operations(desk, MetricDesk(metrics, quick, clock), settings),
+        operations=operations(desk, MetricDesk(metrics, quick, clock), sessions, settings),
         keys=ring,
         s3=S3Door(objects, Threads("objects", 8), S3Options(hosts=settings.hosts)),
         clock=clock,
@@ -180,7 +185,7 @@ async def run(settings: Settings) -> None:
     metrics.close()
 
 
-def operations(desk: Desk, metrics: MetricDesk, settings: Settings) -> tuple[Operation, ...]:
+def operations(desk: Desk, metrics: MetricDesk, sessions: Sessions, settings: Settings) -> tuple[Operation, ...]:
     """Every AWS operation that is served, apart from S3 and the runtime's."""
     return (
         *models.operations(desk),
@@ -189,7 +194,7 @@ def operations(desk: Desk, metrics: MetricDesk, settings: Settings) -> tuple[Ope
         *tags.operations(desk),
         *cloudwatch.operations(metrics),
         *runtime.OPERATIONS,
-        *sts.OPERATIONS,
+        *sts.operations(desk, sessions),
     )
 
 

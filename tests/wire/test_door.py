@@ -26,7 +26,7 @@ SUMMARY_AT = {**SUMMARY, "CreationTime": AT, "LastModifiedTime": AT}
 POINT = {"Timestamp": AT, "Sum": 2.0, "Unit": "None"}
 SEEN: list[Any] = []
 OPERATIONS = (
-    *sts.OPERATIONS,
+    *sts.operations(None, None),  # type: ignore[arg-type]
     operation("sagemaker", "CreateModel", {"ModelArn": ARN}, SEEN),
     operation("sagemaker", "DescribeEndpoint", NotFound("endpoint", "e", ARN)),
     operation("sagemaker", "DeleteEndpointConfig", NotFound("endpoint-config", "e", ARN)),

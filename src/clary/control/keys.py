@@ -21,6 +21,7 @@ from clary.kit.sigv4_claim import Key
 from clary.store.keys import KeyRecord, key_records, live_keys, put_key
 from clary.store.records import announce, last_change, record
 from clary.store.seal import Seal, write_secret
+from clary.store.sessions import Sessions
 from clary.store.tables import keys as keys_table
 
 KIND = "key"
@@ -45,12 +46,16 @@ class NewKey:
 class KeyRing:
     """The keys that may sign, in memory: what the door asks for every request (kit.sigv4_claim.Keys)."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Sessions | None = None) -> None:
+        """`sessions` opens session tokens; None: temporary credentials are unknown."""
         self._keys: dict[str, Key] = {}
+        self._sessions = sessions
 
-    def lookup(self, key_id: str) -> Key | None:
-        """The key, or None where it is unknown or revoked."""
-        return self._keys.get(key_id)
+    def lookup(self, key_id: str, token: str = "") -> Key | None:
+        """The key, or None where it is unknown or revoked, or its token not of this server."""
+        if not token:
+            return self._keys.get(key_id)
+        return None if self._sessions is None else self._sessions.key_of(key_id, token, self._keys)
 
     async def refresh(self, desk: Desk, seal: Seal) -> None:
         """Read the keys anew."""

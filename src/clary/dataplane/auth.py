@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from clary.dataplane.head import Head, Refused
 from clary.dataplane.routes import KeyRoute
 from clary.kit import sigv4
+from clary.store.sessions import Sessions
 
 SERVICE = "sagemaker"
 """Signing name of sagemaker-runtime."""
@@ -25,7 +26,9 @@ def region_of(head: Head) -> str:
 class Keyring:
     """The keys of one snapshot. Signing keys are cached by kit.sigv4."""
 
-    def __init__(self, keys: Iterable[KeyRoute]) -> None:
+    def __init__(self, keys: Iterable[KeyRoute], sessions: str = "") -> None:
+        """`sessions`: the key of session tokens in hex; empty where the snapshot's writer knew none."""
+        self._sessions = Sessions(bytes.fromhex(sessions)) if sessions else None
         self._keys = {key.key_id: sigv4.Key(key.key_id, key.secret, key.account, key.arn) for key in keys}
 
     def verify(self, head: Head, body: bytes, now_s: float) -> sigv4.Key:
@@ -37,11 +40,10 @@ class Keyring:
             if claim.credential.service != SERVICE:
                 text = f"Credential should be scoped to correct service: '{SERVICE}'."
                 raise Refused(403, "InvalidSignatureException", text)
-            key = self._keys.get(claim.credential.key_id)
-            # A session token makes the key id a temporary one; none of those is known to a router yet.
+            key = self._key_of(claim)
             sigv4.verify(
                 claim,
-                None if claim.token else key,
+                key,
                 method=head.method,
                 path=head.path,
                 query=head.query,
@@ -54,12 +56,20 @@ class Keyring:
         assert key is not None, "verify raises UnknownKey for None"
         return key
 
+    def _key_of(self, claim: sigv4.Claim) -> sigv4.Key | None:
+        key_id = claim.credential.key_id
+        if not claim.token:
+            return self._keys.get(key_id)
+        return None if self._sessions is None else self._sessions.key_of(key_id, claim.token, self._keys)
+
 
 def _refused(error: sigv4.SigV4Error) -> Refused:
     """Codes and texts as AWS front ends send them (IAM user guide, "Troubleshoot SigV4 signing")."""
     if isinstance(error, sigv4.UnknownKey):
         text = "The security token included in the request is invalid."
         return Refused(403, "UnrecognizedClientException", text)
+    if isinstance(error, sigv4.SessionExpired):
+        return Refused(403, "ExpiredTokenException", "The security token included in the request is expired")
     if isinstance(error, sigv4.Malformed):
         return Refused(403, "IncompleteSignatureException", error.message)
     if isinstance(error, sigv4.Stale):

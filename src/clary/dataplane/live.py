@@ -63,7 +63,7 @@ class Table:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.keyring = Keyring(snapshot.keys)
+        self.keyring = Keyring(snapshot.keys, snapshot.sessions)
         self._endpoints: dict[tuple[str, str, str], LiveEndpoint] = {}
         self._by_name: dict[tuple[str, str], list[LiveEndpoint]] = {}
 

@@ -70,6 +70,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Host names answered besides loopback ones, lower case, without port."""
     endpoints: tuple[EndpointRoute, ...] = ()
     keys: tuple[KeyRoute, ...] = ()
+    sessions: str = ""
+    """The key that opens session tokens, 32 bytes in hex; empty in a file of an older Clary."""
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:

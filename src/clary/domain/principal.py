@@ -17,6 +17,12 @@ class Principal:
     """The access key id as sent; empty for an unsigned request."""
     session: str = ""
     """Name of the assumed-role session; empty for a long-term key."""
+    user_id: str = ""
+    """`AROA...:NAME` of an assumed role; empty: the key id stands for it."""
+    temporary: bool = False
+    """Whether the credentials end (AssumeRole, GetSessionToken)."""
+    parent: str = ""
+    """The long-term key behind temporary credentials; empty where the server itself made them, for a worker."""
 
 
 @dataclass(frozen=True)

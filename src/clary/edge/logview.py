@@ -202,7 +202,7 @@ def _caller(view: LogView, request: Request) -> tuple[str, str | None]:
             return options.account, claim.credential.region
         proof = sigv4.verify(
             claim,
-            view.keys.lookup(claim.credential.key_id),
+            view.keys.lookup(claim.credential.key_id, claim.token),
             method=request.method,
             path=path,
             query=query,
@@ -212,6 +212,8 @@ def _caller(view: LogView, request: Request) -> tuple[str, str | None]:
         )
     except sigv4.UnknownKey:
         raise _Refused(403, "UnrecognizedClientException", "The key is unknown or revoked.") from None
+    except sigv4.SessionExpired:
+        raise _Refused(403, "ExpiredTokenException", "The session has ended; ask for new credentials.") from None
     except sigv4.SigV4Error as error:
         text = f"The signature is not valid: {type(error).__name__}."
         raise _Refused(403, "InvalidSignatureException", text) from None

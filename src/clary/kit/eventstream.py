@@ -21,7 +21,7 @@ PAYLOAD_BYTES_MAX = 24 * 1024 * 1024
 HEADERS_BYTES_MAX = 128 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-HeaderValue = Union[bool, int, bytes, str, datetime, UUID]  # noqa: UP007 - Python 3.9
+HeaderValue = Union[bool, int, bytes, str, datetime, UUID]
 
 
 def encode(headers: Mapping[str, HeaderValue], payload: bytes) -> bytes:

@@ -28,6 +28,7 @@ from clary.kit.sigv4_claim import (
     Keys,
     Malformed,
     Proof,
+    SessionExpired,
     SigV4Error,
     Stale,
     UnknownKey,
@@ -56,6 +57,7 @@ __all__ = [
     "Keys",
     "Malformed",
     "Proof",
+    "SessionExpired",
     "SigV4Error",
     "Stale",
     "UnknownKey",
@@ -157,13 +159,15 @@ def verify(
     payload: str,
     now_s: float,
 ) -> Proof:
-    """The proof of a claim, or UnknownKey, Stale, Expired, Unsigned, BadSignature.
+    """The proof of a claim, or UnknownKey, SessionExpired, Stale, Expired, Unsigned, BadSignature.
 
     `path` and `query` as on the wire; `headers` by lower-case name; `payload`: for S3 `payload_literal(...)`, elsewhere
     the hex sha256 of the body, so that a body that was changed fails as a bad signature.
     """
     if key is None:
         raise UnknownKey(claim.credential.key_id)
+    if key.expires_s is not None and now_s >= key.expires_s:
+        raise SessionExpired(key.expires_s)
     check_time(claim, now_s)
     _check_signed(claim, headers)
     credential = claim.credential

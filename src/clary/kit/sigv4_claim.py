@@ -74,6 +74,14 @@ class Stale(SigV4Error):  # noqa: N818
         return instant_s(self.timestamp) < self.now_s
 
 
+class SessionExpired(SigV4Error):  # noqa: N818
+    """Temporary credentials whose time is over, in seconds since 1970."""
+
+    def __init__(self, expired_s: int) -> None:
+        super().__init__(str(expired_s))
+        self.expired_s = expired_s
+
+
 class Expired(SigV4Error):  # noqa: N818
     """A presigned URL whose time is over."""
 
@@ -92,13 +100,22 @@ class Key(NamedTuple):
     account: str
     """Twelve digits."""
     arn: str
+    user_id: str = ""
+    """`AROA...:NAME` of an assumed role; empty: the key's own id."""
+    session: str = ""
+    """RoleSessionName; empty for all else."""
+    expires_s: int | None = None
+    """When temporary credentials end, in seconds since 1970; None for a long-term key."""
+    parent: str = ""
+    """The long-term key behind temporary credentials; empty where the server itself made them."""
 
 
 class Keys(Protocol):
     """Where keys are found. Answers from memory: it stands in every request."""
 
-    def lookup(self, key_id: str) -> Key | None:
-        """The key, or None for an unknown or revoked one."""
+    def lookup(self, key_id: str, token: str = "") -> Key | None:
+        """The key, with a session token the temporary one; None for an unknown or revoked one, and for a token that is
+        not of this server."""
         ...
 
 

@@ -32,6 +32,8 @@ class SnapshotOptions:
     """Whether invocations must be signed."""
     hosts: tuple[str, ...] = ()
     """Host names answered besides loopback ones, lower case."""
+    sessions: str = ""
+    """The key of session tokens, in hex."""
 
 
 class Routing:
@@ -106,6 +108,7 @@ class Routing:
                 hosts=self._options.hosts,
                 endpoints=tuple(endpoints[uid] for uid in sorted(endpoints)),
                 keys=self._keys,
+                sessions=self._options.sessions,
             )
             await self._threads.run(lambda: write_snapshot(self._options.path, snapshot))
             await self._ping()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -25,6 +27,11 @@ class Seal:
 
     def __init__(self, kek: bytes) -> None:
         self._cipher = AESGCM(kek)
+        self._kek = kek
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes that follow from the kek and tell nothing of it: the key for another purpose (RFC 5869)."""
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"clary {purpose}".encode()).derive(self._kek)
 
     def close(self, secret: str, label: str) -> bytes:
         """Nonce and ciphertext."""

@@ -147,12 +147,10 @@ class Door:
             raise errors.of_signature(self._words(target), None)
         place = claim.credential.region or self._options.region
         if not self._options.auth:
-            account = self._options.account
-            principal = Principal(account, f"arn:aws:iam::{account}:root", claim.credential.key_id)
-            return principal, Place(account, place), sigv4.Proof(claim, payload)
+            principal = self._unverified(target, claim)
+            return principal, Place(principal.account, place), sigv4.Proof(claim, payload)
         try:
-            # A session token belongs to a temporary key, and Clary gives out none yet.
-            key = None if claim.token else self._keys.lookup(claim.credential.key_id)
+            key = self._keys.lookup(claim.credential.key_id, claim.token)
             proof = sigv4.verify(
                 claim, key, method=head.method, path=head.path, query=head.query, headers=head.headers,
                 payload=payload, now_s=self._clock.now_us() / MICROS,
@@ -162,7 +160,18 @@ class Door:
         assert key is not None, "verify raises for an unknown key"
         if target.service is not None and claim.credential.service != target.service.signing:
             raise errors.wrong_scope(self._words(target), target.service.signing)
-        return Principal(key.account, key.arn, key.key_id), Place(key.account, place), proof
+        return _principal(key), Place(key.account, place), proof
+
+    def _unverified(self, target: Target, claim: sigv4.Claim) -> Principal:
+        """Who asks an open server: a session where its token is ours, else the root of the account; AwsError."""
+        key = self._keys.lookup(claim.credential.key_id, claim.token) if claim.token else None
+        if key is None or key.account != self._options.account:
+            account = self._options.account
+            return Principal(account, f"arn:aws:iam::{account}:root", claim.credential.key_id)
+        # Sessions are Clary's own also here: a client that is to renew them must be told.
+        if key.expires_s is not None and self._clock.now_us() / MICROS >= key.expires_s:
+            raise errors.of_signature(self._words(target), sigv4.SessionExpired(key.expires_s))
+        return _principal(key)
 
     def _words(self, target: Target) -> str:
         """In which protocol's words a bad signature is refused."""
@@ -191,7 +200,7 @@ class Door:
             url = sigv2.parse(head.query)
             if url is None or not self._options.auth:
                 return self._signed_object(head, url and sigv2.claim_of(url, self._options.region))
-            key = None if url.token else self._keys.lookup(url.key_id)
+            key = self._keys.lookup(url.key_id, url.token)
             proof = sigv2.verify(
                 url, key, method=head.method, path=head.path, query=head.query, headers=head.headers,
                 bucket=bucket_of_host(loopback.host_of(head.headers.get("host", "")), self._options.hosts),
@@ -200,7 +209,7 @@ class Door:
         except sigv4.SigV4Error as error:
             raise errors.of_signature("s3", error) from None
         assert key is not None, "verify raises for an unknown key"
-        return Principal(key.account, key.arn, key.key_id), Place(key.account, self._options.region), proof
+        return _principal(key), Place(key.account, self._options.region), proof
 
     async def _object(self, request: Request, head: _Head, claim: sigv4.Claim | None, request_id: str) -> Response:
         principal, place, proof = self._signed_url_v2(head) if claim is None else self._signed_object(head, claim)
@@ -256,6 +265,12 @@ class Door:
         return respond.answer(
             self._spec, target, model, given if isinstance(given, Answer) else Answer(given), call.request_id
         )
+
+
+def _principal(key: sigv4.Key) -> Principal:
+    return Principal(
+        key.account, key.arn, key.key_id, key.session, key.user_id, key.expires_s is not None, key.parent
+    )  # fmt: skip
 
 
 def _head_of(scope: Scope) -> _Head:

@@ -160,6 +160,8 @@ def _signature(error: sigv4.SigV4Error | None) -> tuple[str, str, int]:
         return "MissingAuthenticationTokenException", "Request is missing Authentication Token", 400
     if isinstance(error, sigv4.UnknownKey):
         return "UnrecognizedClientException", "The security token included in the request is invalid.", 400
+    if isinstance(error, sigv4.SessionExpired):
+        return "ExpiredTokenException", "The security token included in the request is expired", 400
     if isinstance(error, sigv4.Stale):
         return "InvalidSignatureException", _stale(error), 400
     if isinstance(error, sigv4.Expired):
@@ -189,6 +191,8 @@ def _s3_signature(error: sigv4.SigV4Error | None) -> AwsError:
     if isinstance(error, sigv4.UnknownKey):
         text = "The AWS Access Key Id you provided does not exist in our records."
         return AwsError("InvalidAccessKeyId", text, 403, {"AWSAccessKeyId": error.key_id})
+    if isinstance(error, sigv4.SessionExpired):
+        return AwsError("ExpiredToken", "The provided token has expired.", 400)
     if isinstance(error, sigv4.Stale):
         members = {
             "RequestTime": error.timestamp,

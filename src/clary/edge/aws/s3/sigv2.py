@@ -12,7 +12,18 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from clary.kit.sigv4 import BadSignature, Claim, Credential, Expired, Key, Malformed, Proof, UnknownKey, timestamp_of
+from clary.kit.sigv4 import (
+    BadSignature,
+    Claim,
+    Credential,
+    Expired,
+    Key,
+    Malformed,
+    Proof,
+    SessionExpired,
+    UnknownKey,
+    timestamp_of,
+)
 
 _SUBRESOURCES = frozenset(
     {
@@ -101,13 +112,15 @@ def verify(
     region: str,
     now_s: float,
 ) -> Proof:
-    """The proof of a URL, or UnknownKey, Expired, BadSignature.
+    """The proof of a URL, or UnknownKey, SessionExpired, Expired, BadSignature.
 
     `path` and `query` as on the wire; `headers` by lower-case name; `bucket`: the one in the host name, empty for
     path-style.
     """
     if key is None:
         raise UnknownKey(presigned.key_id)
+    if key.expires_s is not None and now_s >= key.expires_s:
+        raise SessionExpired(key.expires_s)
     if now_s >= presigned.expires_s:
         raise Expired(presigned.expires_s, int(now_s), 0)
     to_sign = string_to_sign(presigned, method=method, path=path, query=query, headers=headers, bucket=bucket)

@@ -11,8 +11,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own type hints, while importing
     import mlflow.pyfunc
     import mlflow.sklearn
+    from mlflow import types
     from mlflow.models import ModelSignature
+    from mlflow.pyfunc import PythonModel
     from mlflow.types import ColSpec, Schema
+
+__all__ = ["ModelSignature", "PythonModel", "save", "save_python", "signature", "types"]
 
 
 def signature(columns: dict[str, str], **more: Any) -> ModelSignature:

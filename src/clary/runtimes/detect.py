@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Mapping  # noqa: UP035 - Python 3.9
 
+from clary.runtimes import mlmodel
 from clary.runtimes.base import LoadError, Signature
+from clary.runtimes.onnx_file import read_onnx
 from clary.runtimes.picklescan import Scan, scan
 
 _HEAD_BYTES = 4096
@@ -26,15 +28,15 @@ _LEGACY_NAMES_AT = 136
 
 _JSON_FEATURES = re.compile(rb'"num_feature"\s*:\s*"(\d+)"')
 _UBJ_FEATURES = re.compile(rb"num_featureS[LlIUi].{1,8}?(\d+)", re.DOTALL)
+_LIGHTGBM_LAST = re.compile(rb"\nmax_feature_idx=(\d+)\n")
 _JSON_VERSION = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)')
 _UBJ_VERSION = re.compile(rb"version\[#L.{8}i(.)i(.)", re.DOTALL)
 
 _REMEDY = (
-    "Served are XGBoost models (json, ubj, binary, pickle) and scikit-learn estimators (joblib, pickle), as a file, "
-    "a folder or a model.tar.gz."
+    "Served are XGBoost models (json, ubj, binary, pickle), scikit-learn estimators (joblib, pickle), LightGBM models "
+    "(text, pickle), ONNX graphs and MLflow model folders, as a file, a folder or a model.tar.gz."
 )
 _LATER: Mapping[str, str] = {
-    "lightgbm": "LightGBM",
     "catboost": "CatBoost",
     "torch": "PyTorch",
     "tensorflow": "TensorFlow",
@@ -76,6 +78,9 @@ _FILES_MAX = 100
 def _decide(path: Path, found: list[tuple[str, bytes]]) -> Detected:
     if not found:
         raise LoadError(f"{path.name} holds no file.", _REMEDY)
+    mlflow = [(name, raw) for name, raw in found if name.rpartition("/")[2] == mlmodel.NAME and name.count("/") <= 1]
+    if mlflow:
+        return _mlflow(*mlflow[0])
     known: list[Detected] = []
     refused: list[LoadError] = []
     for name, raw in found:
@@ -112,9 +117,14 @@ def _one(name: str, raw: bytes) -> Detected:
     if legacy is not None:
         return legacy
     if head.startswith(b"tree\n") and b"num_class=" in head:
-        raise LoadError(f"{name} is a LightGBM model, which this release does not serve.", _REMEDY)
+        width = _first_number(_LIGHTGBM_LAST, raw)
+        return _lightgbm_found(name, "text", None if width is None else width + 1)
     if head.startswith(b"PK\x03\x04"):
         raise LoadError(f"{name} is a zip archive (PyTorch and Keras save such), which is not served.", _REMEDY)
+    graph = read_onnx(raw) if head.startswith(b"\x08") else None
+    if graph is not None:
+        by = f", made by {graph.producer}" if graph.producer else ""
+        return Detected("onnx", f"an ONNX graph ({_features(graph.width)}{by})", (name,), Signature(width=graph.width))
     inner = _decompressed(raw)
     if inner is not None and inner.startswith(b"\x80"):
         return _pickle(name, inner)
@@ -155,6 +165,22 @@ def _xgboost_found(name: str, kind: str, libraries: Mapping[str, str], width: in
     return Detected("xgboost", f"an XGBoost model ({', '.join(facts)})", (name,), Signature(width=width), libraries)
 
 
+def _mlflow(name: str, raw: bytes) -> Detected:
+    told = mlmodel.mlmodel_of(raw)
+    flavours = [flavour for flavour in told.flavors if flavour != "python_function"] or ["python_function"]
+    by = f", saved by MLflow {told.mlflow}" if told.mlflow else ""
+    why = f"an MLflow model ({', '.join(flavours)}; {_features(told.width)}{by})"
+    return Detected("pyfunc", why, (name,), Signature(width=told.width, names=told.names), {"mlflow": told.mlflow})
+
+
+def _lightgbm_found(name: str, kind: str, width: int | None) -> Detected:
+    return Detected("lightgbm", f"a LightGBM model ({kind}; {_features(width)})", (name,), Signature(width=width))
+
+
+def _features(width: int | None) -> str:
+    return "features unknown" if width is None else f"{width} features"
+
+
 def _legacy(name: str, raw: bytes) -> Detected | None:
     """XGBoost's binary format, known by its objective's name after a struct of fixed size."""
     start = 4 if raw.startswith(b"binf") else 0
@@ -175,6 +201,11 @@ def _pickle(name: str, raw: bytes) -> Detected:
     if scanned.root is None:
         raise LoadError(f"{name} is a pickle of no class.", _REMEDY)
     package = scanned.root.partition(".")[0]
+    if package == "lightgbm":
+        width = _first_number(_LIGHTGBM_LAST, raw)
+        return _lightgbm_found(
+            name, "pickle of " + scanned.root.rpartition(".")[2], None if width is None else width + 1
+        )
     if package == "xgboost":
         kind = "pickle of " + scanned.root.rpartition(".")[2]
         return _xgboost_found(name, kind, _writer(raw), None)

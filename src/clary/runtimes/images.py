@@ -2,6 +2,10 @@
 
 The URI grammar and the repositories are those of the SageMaker Python SDK's `image_uri_config`; the account and the
 region of the registry are read and not judged, because teams mirror these images into accounts of their own.
+
+SageMaker has no image for ONNX, LightGBM or MLflow models that serves without a script. They are named `clary/onnx:1`,
+`clary/lightgbm:1` and `clary/mlflow:1`, as they stand or behind a registry (decision 0007); and `mlflow-pyfunc`, the
+image that `mlflow sagemaker build-and-push-container` makes, is the MLflow runtime, too.
 """
 
 from __future__ import annotations
@@ -16,21 +20,33 @@ _URI = re.compile(
     r"(?P<account>[0-9]{12})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?"
     r"/(?P<repository>[a-z0-9][a-z0-9._/-]*):(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*)"
 )
+_OWN = re.compile(r"(?P<repository>clary/[a-z]+):(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*)")
 _CPU_SUFFIX = re.compile(r"-cpu(-py3[0-9]*)?$")
 
 XGBOOST_TAGS = ("0.90-1", "0.90-2", "1.0-1", "1.2-1", "1.2-2", "1.3-1", "1.5-1", "1.7-1", "3.0-5")
 SKLEARN_TAGS = ("0.20.0", "0.23-1", "1.0-1", "1.2-1", "1.4-2")
 OLD_XGBOOST_TAGS = ("1", "latest")
+OWN_TAGS = ("1",)
+"""Version of a runtime's documented behaviour, counted from 1."""
+ANY_VERSION = ("VERSION",)
+"""Stands for any tag that begins with a digit."""
 
 _REPOSITORIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sagemaker-xgboost": ("xgboost", XGBOOST_TAGS),
     "xgboost": ("xgboost", OLD_XGBOOST_TAGS),
     "sagemaker-scikit-learn": ("sklearn", SKLEARN_TAGS),
+    "mlflow-pyfunc": ("pyfunc", ANY_VERSION),
+    "clary/onnx": ("onnx", OWN_TAGS),
+    "clary/lightgbm": ("lightgbm", OWN_TAGS),
+    "clary/mlflow": ("pyfunc", OWN_TAGS),
 }
 
 _DEFAULTS: Mapping[str, tuple[str, str]] = {
     "xgboost": ("sagemaker-xgboost", "1.7-1"),
     "sklearn": ("sagemaker-scikit-learn", "1.2-1-cpu-py3"),
+    "onnx": ("clary/onnx", "1"),
+    "lightgbm": ("clary/lightgbm", "1"),
+    "pyfunc": ("clary/mlflow", "1"),
 }
 
 
@@ -51,11 +67,11 @@ def parse_image(uri: str) -> Image:
 
     Raises Invalid, naming the value and what is served, for any other repository, tag or form.
     """
-    found = _URI.fullmatch(uri)
+    found = _URI.fullmatch(uri) or _OWN.fullmatch(uri)
     if found is None:
         raise Invalid(
             f"Image {uri!r} is not an ECR image URI of the form "
-            f"ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG. Served are: {served()}."
+            f"ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG, nor one of Clary's own. Served are: {served()}."
         )
     repository, tag = found["repository"], found["tag"]
     known = _REPOSITORIES.get(repository)
@@ -63,7 +79,7 @@ def parse_image(uri: str) -> Image:
         raise Invalid(f"Image repository {repository!r} of {uri!r} is not served. Served are: {served()}.")
     runtime, tags = known
     version = _CPU_SUFFIX.sub("", tag)
-    if version not in tags:
+    if version not in tags and not (tags == ANY_VERSION and version[:1].isdigit()):
         raise Invalid(f"Image tag {tag!r} of {uri!r} is not served. Served are: {served()}.")
     return Image(runtime=runtime, tag=version, repository=repository)
 
@@ -79,4 +95,6 @@ def image_for(runtime: str, region: str = "us-east-1") -> str:
     The account is us-east-1's whatever the region: nothing is pulled from it.
     """
     repository, tag = _DEFAULTS[runtime]
+    if repository.startswith("clary/"):
+        return f"{repository}:{tag}"
     return f"683313688378.dkr.ecr.{region}.amazonaws.com/{repository}:{tag}"

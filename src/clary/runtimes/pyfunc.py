@@ -17,21 +17,24 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Mapping, Sequence  # noqa: UP035 - Python 3.9
 
-import mlflow
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
-from mlflow.exceptions import MlflowException
-from mlflow.utils.proto_json_utils import (
-    NumpyEncoder,
-    _get_jsonable_obj,
-    dataframe_from_parsed_json,
-    parse_tf_serving_input,
-)
 
 from clary.runtimes.base import Input, Joins, LoadError, LoadOptions, Model, ModelError, Signature
 from clary.runtimes.mlmodel import MlModel, model_folder, read_mlmodel
 from clary.runtimes.pickles import note_of
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns of its own type hints
+    import mlflow
+    import mlflow.pyfunc
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.proto_json_utils import (
+        NumpyEncoder,
+        _get_jsonable_obj,
+        dataframe_from_parsed_json,
+        parse_tf_serving_input,
+    )
 
 CSV = "text/csv"
 JSON = "application/json"

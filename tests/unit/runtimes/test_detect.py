@@ -12,6 +12,7 @@ import pytest
 import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
+from lightgbm import LGBMRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -19,11 +20,14 @@ from sklearn.preprocessing import StandardScaler
 
 from clary.runtimes.base import LoadError
 from clary.runtimes.detect import detect
+from clary.runtimes.onnx_file import read_onnx
 from clary.runtimes.picklescan import scan
+from tests.support import mlflow_models, onnx_models
 from tests.support.xgboost_cases import BOOSTERS, ROWS, TARGET
 
 OLD = Path(__file__).parent / "data/old-xgboost-models.tar.xz"
 PIPELINE = make_pipeline(StandardScaler(), Ridge()).fit(ROWS, TARGET)
+LIGHTGBM = LGBMRegressor(n_estimators=2, verbosity=-1).fit(ROWS, TARGET)
 
 
 def dumped(value: Any, compress: Any = 0) -> bytes:
@@ -44,6 +48,14 @@ FILES: dict[str, tuple[bytes, str, str]] = {
     "gzip": (dumped(PIPELINE, ("gzip", 3)), "sklearn", "Pipeline"),
     "bz2": (dumped(PIPELINE, ("bz2", 3)), "sklearn", "Pipeline"),
     "xz": (dumped(PIPELINE, ("xz", 3)), "sklearn", "Pipeline"),
+    "onnx": (
+        onnx_models.regressor([1, 2, 3]).SerializeToString(),
+        "onnx",
+        "an ONNX graph (3 features, made by tests 7)",
+    ),
+    "onnx of columns": (onnx_models.regressor([1, 2], 2).SerializeToString(), "onnx", "an ONNX graph (2 features"),
+    "lightgbm": (LIGHTGBM.booster_.model_to_string().encode(), "lightgbm", "a LightGBM model (text; 4 features)"),
+    "lightgbm pickle": (dumped(LIGHTGBM), "lightgbm", "a LightGBM model (pickle of LGBMRegressor; 4 features)"),
     **{f"protocol {n}": (pickle.dumps(PIPELINE, protocol=n), "sklearn", "Pipeline") for n in range(1, 6)},
 }
 
@@ -92,6 +104,27 @@ def test_a_folder(tmp_path: Path) -> None:
         detect(tmp_path)
 
 
+def test_an_mlflow_folder_is_known_by_its_mlmodel(tmp_path: Path) -> None:
+    mlflow_models.save(tmp_path / "saved", PIPELINE, ["a", "b", "c", "d"])
+    found = detect(tmp_path / "saved")
+    assert (found.runtime, found.files) == ("pyfunc", ("MLmodel",))
+    assert found.why.startswith("an MLflow model (sklearn; 4 features, saved by MLflow ")
+    assert found.signature.names == ("a", "b", "c", "d")
+    assert detect(tmp_path).files == ("saved/MLmodel",)
+
+
+def test_an_mlmodel_that_is_none_is_refused(tmp_path: Path) -> None:
+    for text in ("", "a: [", "flavors: {sklearn: {}}"):
+        (tmp_path / "MLmodel").write_text(text)
+        with pytest.raises(LoadError, match=r"MLmodel is not|no python_function"):
+            detect(tmp_path)
+
+
+@given(st.one_of(st.binary(max_size=80), st.binary(max_size=60).map(lambda tail: b"\x08\x08:" + tail)))
+def test_reading_onnx_of_anything_does_not_raise(raw: bytes) -> None:
+    read_onnx(raw)
+
+
 def test_several_boosters_are_an_ensemble(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(FILES["ubj"][0])
@@ -105,12 +138,12 @@ def test_several_boosters_are_an_ensemble(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"hello", "no kind that Clary knows"),
-        (b"tree\nversion=v4\nnum_class=1\n", "LightGBM"),
         (b"PK\x03\x04....", "zip archive"),
         (pickle.dumps({"a": 1}), "a pickle of no class"),
         (pickle.dumps(np.zeros(3)), "a pickle of no class"),
         (b"\x80\x04cos\nsystem\n(X\x02\x00\x00\x00idtR.", "a pickle of os.system"),
-        (b"\x80\x04clightgbm.sklearn\nLGBMRegressor\n.", "a pickled LightGBM model"),
+        (b"\x80\x04ccatboost.core\nCatBoost\n.", "a pickled CatBoost model"),
+        (b"\x08\x08no protobuf", "no kind that Clary knows"),
     ],
 )
 def test_what_is_not_served_is_named(raw: bytes, cause: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from clary.domain.errors import Invalid
-from clary.runtimes.images import SKLEARN_TAGS, XGBOOST_TAGS, Image, image_for, parse_image
+from clary.runtimes.images import OWN_TAGS, SKLEARN_TAGS, XGBOOST_TAGS, Image, image_for, parse_image
 from clary.runtimes.registry import names
 
 XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost"
@@ -28,6 +28,11 @@ XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost"
             "1.2-1",
         ),
         ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-xgboost:1.3-1", "xgboost", "1.3-1"),
+        ("clary/onnx:1", "onnx", "1"),
+        ("clary/lightgbm:1", "lightgbm", "1"),
+        ("clary/mlflow:1", "pyfunc", "1"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/clary/mlflow:1", "pyfunc", "1"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/mlflow-pyfunc:2.9.2", "pyfunc", "2.9.2"),
     ],
 )
 def test_an_image_names_its_runtime_and_tag(uri: str, runtime: str, tag: str) -> None:
@@ -46,6 +51,9 @@ def test_an_image_names_its_runtime_and_tag(uri: str, runtime: str, tag: str) ->
         (f"{XGBOOST}@sha256:0123", "sha256"),
         ("xgboost:1.7-1", "'xgboost:1.7-1'"),
         ("docker.io/library/xgboost:1", "docker.io"),
+        ("clary/onnx:2", "'2'"),
+        ("clary/other:1", "clary/other"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/mlflow-pyfunc:latest", "'latest'"),
         (f"{XGBOOST}:1.7-1\n", "1.7-1"),
         ("", "''"),
     ],
@@ -61,7 +69,7 @@ def test_what_is_not_served_is_refused_by_name(uri: str, named: str) -> None:
 def test_the_image_that_deploy_uses_is_served(runtime: str) -> None:
     found = parse_image(image_for(runtime, "eu-north-1"))
     assert found.runtime == runtime
-    assert found.tag in (*XGBOOST_TAGS, *SKLEARN_TAGS)
+    assert found.tag in (*XGBOOST_TAGS, *SKLEARN_TAGS, *OWN_TAGS)
 
 
 def test_an_image_is_a_value() -> None:

@@ -12,9 +12,9 @@ from clary.control.desk import Caller, Deed, Desk, Kind, audit, drop_tags, head,
 from clary.domain.endpoint import EndpointConfigSpec, Revision, admit_change, freeze
 from clary.domain.model import ModelSpec
 from clary.domain.names import arn_of
-from clary.domain.states import IN_TRANSITION
+from clary.domain.states import IN_TRANSITION, EndpointStatus
 from clary.store.documents import pack, unpack
-from clary.store.endpoints import ENDPOINT_COLUMNS, EndpointRecord, endpoint_record, revision_of
+from clary.store.endpoints import ENDPOINT_COLUMNS, EndpointRecord, endpoint_record, fleet_of
 from clary.store.named import After, ListQuery, find, list_page
 from clary.store.records import announce
 from clary.store.tables import endpoint_configs as configs_table
@@ -30,8 +30,22 @@ class Endpoint:
 
     record: EndpointRecord
     revision: Revision
+    """What serves; before anything does, what is to."""
     ready: Mapping[str, int]
     """Variant name to replicas that are in service; a variant without any is absent."""
+    pending: Pending | None = None
+    """Of an update that is under way."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An update that is under way."""
+
+    revision: Revision
+    same_version: bool
+    """Only weights and capacities change."""
+    started_us: int
+    ready: Mapping[str, int]
 
 
 async def create(desk: Desk, caller: Caller, name: str, config_name: str, tags: dict[str, str]) -> str:
@@ -44,7 +58,7 @@ async def create(desk: Desk, caller: Caller, name: str, config_name: str, tags: 
 
     def work(connection: Connection) -> str:
         arn = require_free(connection, KIND, caller, name)
-        revision = _freeze(connection, desk, caller, config_name, now_us)
+        revision = frozen(connection, desk, caller, config_name, now_us)
         connection.execute(insert(endpoints).values(**head(caller, name, uid, now_us), generation=1))
         connection.execute(
             insert(revisions).values(endpoint_uid=uid, generation=1, created_us=now_us, spec=pack(revision))
@@ -117,7 +131,8 @@ async def uid_of(desk: Desk, caller: Caller, name: str) -> str:
     return str(row.uid)
 
 
-def _freeze(connection: Connection, desk: Desk, caller: Caller, config_name: str, now_us: int) -> Revision:
+def frozen(connection: Connection, desk: Desk, caller: Caller, config_name: str, now_us: int) -> Revision:
+    """The revision that a configuration and its models make now. Raises NotFound for any of them."""
     config = find(connection, configs_table, caller.scope, config_name)
     if config is None:
         raise not_found(endpoint_configs.KIND, caller, config_name)
@@ -136,15 +151,29 @@ def _describe(connection: Connection, caller: Caller, name: str) -> Endpoint:
     if row is None:
         raise not_found(KIND, caller, name)
     record = endpoint_record(row)
+    target = fleet_of(connection, record.uid, record.generation)
+    if record.served_generation is None:
+        return Endpoint(record, target.revision, _ready(connection, record.uid, target.version))
+    served = fleet_of(connection, record.uid, record.served_generation)
+    pending = None
+    if record.status is EndpointStatus.UPDATING:
+        ready = _ready(connection, record.uid, target.version)
+        same = target.version == served.version
+        pending = Pending(target.revision, same, record.wished_us, ready)
+    return Endpoint(record, served.revision, _ready(connection, record.uid, served.version), pending)
+
+
+def _ready(connection: Connection, uid: str, version: int) -> dict[str, int]:
+    """Replicas of a version that are in service, by variant."""
+    generations = select(revisions.c.generation).where(revisions.c.endpoint_uid == uid, revisions.c.version == version)
     counts = connection.execute(
         select(replicas.c.variant, func.count().label("replicas"))
         .where(
-            replicas.c.endpoint_uid == record.uid, replicas.c.ready_us.is_not(None), replicas.c.draining_us.is_(None)
+            replicas.c.endpoint_uid == uid,
+            replicas.c.generation.in_(generations),
+            replicas.c.ready_us.is_not(None),
+            replicas.c.draining_us.is_(None),
         )
         .group_by(replicas.c.variant)
     )
-    return Endpoint(
-        record=record,
-        revision=revision_of(connection, record.uid, record.generation),
-        ready={row.variant: row.replicas for row in counts},
-    )
+    return {row.variant: row.replicas for row in counts}

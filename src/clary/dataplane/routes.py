@@ -31,6 +31,8 @@ class VariantRoute(msgspec.Struct, frozen=True):
     replicas: tuple[ReplicaRoute, ...]
     instances: int
     """What InvocationsPerInstance divides by."""
+    routing: str = ""
+    """RoutingStrategy as given: `RANDOM`; everything else is to the replica with the least outstanding."""
 
 
 class EndpointRoute(msgspec.Struct, frozen=True):
@@ -43,6 +45,14 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     uid: str
     generation: int
     variants: tuple[VariantRoute, ...]
+    version: int = 1
+    """Number of the version that `variants` are of (domain/versions.py)."""
+    versions: int = 1
+    """The highest number; every version up to it that is not named here was live once."""
+    starting: int = 0
+    """The version that is on its way into service; 0 for none."""
+    failed: tuple[int, ...] = ()
+    """Versions that never came into service."""
 
 
 class KeyRoute(msgspec.Struct, frozen=True):

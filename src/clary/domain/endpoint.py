@@ -6,7 +6,9 @@ generation: from then on nothing else is needed to serve, so that a configuratio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from clary.domain.errors import InTransition, Invalid
 from clary.domain.instance_types import instance_type
@@ -123,6 +125,86 @@ def freeze(config_name: str, spec: EndpointConfigSpec, models: dict[str, ModelSp
     )
 
 
+class VariantProperty(enum.Enum):
+    """What UpdateEndpoint may retain of a variant (API reference, VariantProperty)."""
+
+    INSTANCE_COUNT = "DesiredInstanceCount"
+    WEIGHT = "DesiredWeight"
+    DATA_CAPTURE = "DataCaptureConfig"
+    """No configuration holds one yet: there is never one to retain."""
+
+
+@dataclass(frozen=True)
+class Desired:
+    """One entry of DesiredWeightsAndCapacities."""
+
+    variant: str
+    weight: float | None = None
+    """None: as it is."""
+    instance_count: int | None = None
+    """None: as it is."""
+
+
+def retained(new: Revision, current: Revision, excluded: Collection[VariantProperty]) -> Revision:
+    """`new` with weights and instance counts of the variants of `current` that have the same name, but for what is
+    excluded (UpdateEndpoint: RetainAllVariantProperties, ExcludeRetainedVariantProperties). Raises Invalid."""
+    old = {variant.name: variant for variant in current.variants}
+    variants = []
+    for variant in new.variants:
+        was = old.get(variant.name)
+        if was is not None and VariantProperty.INSTANCE_COUNT not in excluded:
+            variant = replace(variant, instance_count=was.instance_count)  # noqa: PLW2901 - one variant, stepwise
+        if was is not None and VariantProperty.WEIGHT not in excluded:
+            variant = replace(variant, weight=was.weight)  # noqa: PLW2901
+        variants.append(variant)
+    return _weighed(replace(new, variants=tuple(variants)))
+
+
+def rescaled(current: Revision, desired: Sequence[Desired]) -> Revision:
+    """`current` with other weights and instance counts; its variants stay the same ones. Raises Invalid."""
+    wanted: dict[str, Desired] = {}
+    names = [variant.name for variant in current.variants]
+    for entry in desired:
+        if entry.variant not in names:
+            raise Invalid(
+                f"DesiredWeightsAndCapacities names the variant '{entry.variant}', which the endpoint does not have. "
+                f"It has: {', '.join(names)}."
+            )
+        if entry.variant in wanted:
+            raise Invalid(f"DesiredWeightsAndCapacities holds the variant '{entry.variant}' twice.")
+        if entry.weight is None and entry.instance_count is None:
+            raise Invalid(f"Give DesiredWeight or DesiredInstanceCount for the variant '{entry.variant}'.")
+        if entry.instance_count is not None and not 1 <= entry.instance_count <= INSTANCES_MAX:
+            raise Invalid(
+                f"DesiredInstanceCount of variant '{entry.variant}' is {entry.instance_count}; "
+                f"1 to {INSTANCES_MAX} are allowed."
+            )
+        wanted[entry.variant] = entry
+    return _weighed(
+        replace(
+            current,
+            variants=tuple(
+                variant if variant.name not in wanted else _with(variant, wanted[variant.name])
+                for variant in current.variants
+            ),
+        )
+    )
+
+
+def _with(variant: RevisionVariant, desired: Desired) -> RevisionVariant:
+    return replace(
+        variant,
+        weight=variant.weight if desired.weight is None else desired.weight,
+        instance_count=variant.instance_count if desired.instance_count is None else desired.instance_count,
+    )
+
+
+def _weighed(revision: Revision) -> Revision:
+    if not any(variant.weight > 0 for variant in revision.variants):
+        raise Invalid("Every variant would have the weight 0, so that none would get traffic; give one more than 0.")
+    return revision
+
+
 def status_of(
     generation: int, delete_requested: bool, observed_generation: int | None, observed: EndpointStatus | None
 ) -> EndpointStatus:
@@ -148,6 +230,14 @@ def admit_change(status: EndpointStatus, name: str, arn: str) -> None:
     """
     if status in IN_TRANSITION:
         raise InTransition("endpoint", name, arn)
+
+
+def admit_update(status: EndpointStatus, name: str, arn: str) -> None:
+    """Raise InTransition, or Invalid for an endpoint that Failed: only DeleteEndpoint is possible then (API reference,
+    DescribeEndpoint: EndpointStatus)."""
+    admit_change(status, name, arn)
+    if status is EndpointStatus.FAILED:
+        raise Invalid(f'Cannot update failed endpoint "{arn}". Delete it and create it again.')
 
 
 def failure_reason(cause: str, remedy: str) -> str:

@@ -24,8 +24,8 @@ STEPS = frozenset(
         (EndpointStatus.CREATING, EndpointStatus.DELETING),
         (EndpointStatus.IN_SERVICE, EndpointStatus.UPDATING),
         (EndpointStatus.IN_SERVICE, EndpointStatus.DELETING),
+        # A failed update, too: the last good generation goes on (DescribeEndpoint then has a FailureReason).
         (EndpointStatus.UPDATING, EndpointStatus.IN_SERVICE),
-        (EndpointStatus.UPDATING, EndpointStatus.FAILED),
         (EndpointStatus.FAILED, EndpointStatus.DELETING),
     }
 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from clary.artifacts.fetch import Artifacts
 from clary.dataplane.routes import KeyRoute
-from clary.domain.endpoint import RevisionVariant
+from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.errors import ArtifactError
 from clary.domain.instance_types import INSTANCE_TYPES
 from clary.kit.clock import Clock
@@ -23,19 +23,19 @@ from clary.reconcile import rows
 from clary.reconcile.endpoint import (
     Action,
     DrainReplica,
+    FallBack,
     Fetch,
     ForgetEndpoint,
     ForgetReplica,
     MarkReady,
-    PinHave,
     Publish,
     SetStatus,
     StartReplica,
     StopReplica,
     Unpublish,
     WakeAt,
-    Want,
 )
+from clary.reconcile.facts import PinHave, Want
 from clary.reconcile.routing import Routing
 from clary.store.base import Store
 from clary.store.keys import live_keys
@@ -91,10 +91,10 @@ class Actor:
         """The endpoint that a replica belongs to, until it is forgotten."""
         return self._owners.get(replica_uid)
 
-    def on_disk(self, pins: Mapping[str, PinHave]) -> dict[str, PinHave]:
+    def on_disk(self, pins: Mapping[tuple[int, str], PinHave]) -> dict[tuple[int, str], PinHave]:
         """Pins without those whose folder is gone: the plan fetches them again."""
         path_of = self._world.artifacts.path_of
-        return {url: pin for url, pin in pins.items() if not pin.digest or path_of(pin.digest) is not None}
+        return {key: pin for key, pin in pins.items() if not pin.digest or path_of(pin.digest) is not None}
 
     async def publish_keys(self) -> None:
         """Give the routers the keys as they are in the store."""
@@ -104,10 +104,10 @@ class Actor:
         """Apply one action to the endpoint of `want`. Wishes reach placement by the `apply` that follows."""
         now_us, write = self._world.clock.now_us(), self._world.store.write
         match action:
-            case Fetch(url=url):
-                await self._fetch(want, url)
-            case StartReplica(variant=variant):
-                await self._start(want, variant)
+            case Fetch():
+                await self._fetch(want, action)
+            case StartReplica():
+                await self._start(want, action)
             case MarkReady(uid=uid, address=address):
                 await write(lambda connection: rows.mark_ready(connection, uid, address, now_us))
             case Publish(route=route):
@@ -124,8 +124,12 @@ class Actor:
                 await write(lambda connection: rows.drop_replica(connection, uid))
                 self._owners.pop(uid, None)
             case SetStatus():
-                await write(lambda connection: rows.set_status(connection, want.uid, want.generation, action, now_us))
+                await write(lambda connection: rows.set_status(connection, want, action, now_us))
                 _log.info("an endpoint settled", endpoint=want.name, status=action.status.value, reason=action.reason)
+            case FallBack(reason=reason):
+                await write(lambda connection: rows.fall_back(connection, want, reason, now_us))
+                self._sweep_due = True
+                _log.info("an update failed, the endpoint goes on as it was", endpoint=want.name, reason=reason)
             case ForgetEndpoint():
                 await write(lambda connection: rows.drop_endpoint(connection, want.uid))
                 self._sweep_due = True
@@ -164,8 +168,8 @@ class Actor:
         if removed:
             _log.info("unused artifacts were removed", artifacts=len(removed))
 
-    async def _fetch(self, want: Want, url: str) -> None:
-        world = self._world
+    async def _fetch(self, want: Want, action: Fetch) -> None:
+        world, url, version = self._world, action.url, action.version
         async with self._sweep_lock:
             self._fetches += 1
         try:
@@ -175,7 +179,9 @@ class Actor:
             except ArtifactError as error:
                 pin = PinHave("", error.cause, error.remedy)
             now_us = world.clock.now_us()
-            again = await world.store.write(lambda connection: rows.add_pin(connection, want.uid, url, pin, now_us))
+            again = await world.store.write(
+                lambda connection: rows.add_pin(connection, rows.PinKey(want.uid, version, url), pin, now_us)
+            )
         finally:
             self._fetches -= 1
         if again:
@@ -189,12 +195,13 @@ class Actor:
                 self._wish[noted.uid] = spec
         self._wish_version += 1
 
-    async def _start(self, want: Want, variant_name: str) -> None:
+    async def _start(self, want: Want, action: StartReplica) -> None:
         world = self._world
         now_us = world.clock.now_us()
         uid = world.ids.ulid(now_us)
-        threads = threads_of(want, variant_name, world.cores)
-        new = rows.NewReplica(uid, want.uid, want.generation, variant_name, threads)
+        fleet = want.target if action.generation == want.target.generation or want.base is None else want.base
+        threads = threads_of(fleet.revision, action.variant, world.cores)
+        new = rows.NewReplica(uid, want.uid, action.generation, action.variant, threads)
 
         def add(connection: Connection) -> rows.NotedReplica:
             rows.add_replica(connection, new, now_us)
@@ -237,9 +244,9 @@ class Actor:
         return tuple(KeyRoute(key.key_id, key.secret, key.account, key.arn) for key in live)
 
 
-def threads_of(want: Want, variant_name: str, cores: int) -> int:
-    """A replica's share of `cores` among the replicas of its endpoint, at least 1, at most its instance type's."""
-    replicas = sum(variant.instance_count for variant in want.revision.variants)
-    variant: RevisionVariant = next(v for v in want.revision.variants if v.name == variant_name)
+def threads_of(revision: Revision, variant_name: str, cores: int) -> int:
+    """A replica's share of `cores` among the replicas of its fleet, at least 1, at most its instance type's."""
+    replicas = sum(variant.instance_count for variant in revision.variants)
+    variant: RevisionVariant = next(v for v in revision.variants if v.name == variant_name)
     kind = INSTANCE_TYPES.get(variant.instance_type)
     return max(1, min(cores // replicas, kind.vcpus if kind else cores))

@@ -2,21 +2,25 @@
 
 Applied again and again the actions converge, and then the plan is `[]`, or only a WakeAt. The order within a plan is
 the order of acting: traffic is turned away before a replica drains, a replica drains before it stops.
+
+An update is blue/green, all at once: the fleet in service (`base`) is kept whole, the new one (`target`) is started
+beside it, takes all traffic once every replica of it is ready, and only then the old one drains. A target that cannot
+come into service is given up, and the base goes on as if nothing had been. Fleets share the replicas of variants with
+the same uid: so other weights and capacities start and end only what differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import msgspec
-
-from clary.dataplane.routes import EndpointRoute, ReplicaRoute, VariantRoute
-from clary.domain.endpoint import Revision, RevisionVariant, failure_reason
-from clary.domain.principal import Scope
+from clary.dataplane.routes import EndpointRoute
+from clary.domain.endpoint import RevisionVariant, failure_reason
 from clary.domain.states import EndpointStatus
+from clary.domain.versions import Fleet
 from clary.kit.clock import MICROS
 from clary.placement.base import ReplicaPhase
+from clary.reconcile.facts import Have, ReplicaHave, Want
+from clary.reconcile.fleets import Standing, route_of, without_dead
 
 
 @dataclass(frozen=True)
@@ -32,91 +36,23 @@ class Rules:
 
 
 RULES = Rules()
+UNSTEADY = "See the replica's log (clary logs); the model may need more memory or other libraries."
 TROUBLE_REMEDY = "See logs/control.log in the server's HOME, then delete the endpoint and create it again."
 
 
 @dataclass(frozen=True)
-class Want:
-    """What control wrote."""
-
-    uid: str
-    scope: Scope
-    name: str
-    generation: int
-    deleting: bool
-    revision: Revision
-
-
-@dataclass(frozen=True)
-class PinHave:
-    """What became of an artifact: a digest, or a cause with its remedy."""
-
-    digest: str
-    cause: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class ReplicaHave:
-    """A replica as noted and as observed."""
-
-    uid: str
-    generation: int
-    variant: str
-    phase: ReplicaPhase
-    """GONE where it was told to stop and placement knows it no more; STARTING where placement does not know it yet."""
-    started_us: int
-    address: str = ""
-    """As observed."""
-    routed_address: str = ""
-    """As noted when it was first ready; empty before."""
-    draining_us: int | None = None
-    stopping_us: int | None = None
-    cause: str = ""
-    remedy: str = ""
-
-    @property
-    def live(self) -> bool:
-        """Counts towards its variant."""
-        return self.draining_us is None and self.stopping_us is None and not self.dead
-
-    @property
-    def dead(self) -> bool:
-        """Will not come back by itself."""
-        return self.phase in (ReplicaPhase.FAILED, ReplicaPhase.GONE)
-
-    @property
-    def was_ready(self) -> bool:
-        """Ready now or once: routers hold requests for it while the agent restarts it."""
-        return bool(self.routed_address)
-
-
-@dataclass(frozen=True)
-class Have:
-    """What reconcile noted and placement observed."""
-
-    status: EndpointStatus
-    """As described; for the generation of Want."""
-    pins: Mapping[str, PinHave] = field(default_factory=dict)
-    """By artifact URL."""
-    replicas: tuple[ReplicaHave, ...] = ()
-    route: EndpointRoute | None = None
-    """As published to the routers."""
-    trouble: str = ""
-    """What went wrong unexpectedly, again and again; empty while things go well or may yet."""
-
-
-@dataclass(frozen=True)
 class Fetch:
-    """Fetch, verify and pin an artifact; note a digest or a cause."""
+    """Fetch, verify and pin an artifact for a version; note a digest or a cause."""
 
+    version: int
     url: str
 
 
 @dataclass(frozen=True)
 class StartReplica:
-    """Wish one more replica of a variant, under a new uid."""
+    """Wish one more replica of a variant of a generation, under a new uid."""
 
+    generation: int
     variant: str
 
 
@@ -162,8 +98,15 @@ class ForgetReplica:
 
 
 @dataclass(frozen=True)
+class FallBack:
+    """Note that the newest generation cannot come into service: the one before it goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class SetStatus:
-    """Note how the generation ended."""
+    """Note how the newest generation ended: in service or, where there is none to go on with, failed."""
 
     status: EndpointStatus
     reason: str = ""
@@ -191,6 +134,7 @@ Action = (
     | StopReplica
     | ForgetReplica
     | SetStatus
+    | FallBack
     | ForgetEndpoint
     | WakeAt
 )
@@ -203,7 +147,9 @@ def plan(want: Want, have: Have, now_us: int, rules: Rules = RULES) -> list[Acti
     if have.status is EndpointStatus.FAILED:
         # A failed endpoint holds nothing; only its record and its reason stay until it is deleted.
         return _leave(have, now_us, rules)
-    return _serve(want, have, now_us, rules)
+    if have.status is EndpointStatus.IN_SERVICE:
+        return _keep(want, want.base or want.target, have, now_us, rules)
+    return _change(want, have, now_us, rules)
 
 
 def _leave(have: Have, now_us: int, rules: Rules) -> list[Action]:
@@ -228,83 +174,117 @@ def _retire(replica: ReplicaHave, now_us: int, rules: Rules) -> list[Action]:
     return [StopReplica(replica.uid)] if now_us >= due_us else [WakeAt(due_us)]
 
 
-def _serve(want: Want, have: Have, now_us: int, rules: Rules) -> list[Action]:
-    if have.trouble and have.status is not EndpointStatus.IN_SERVICE:
-        # It would stay in transition for ever, and an endpoint in transition cannot be deleted.
-        return [SetStatus(EndpointStatus.FAILED, failure_reason(have.trouble, TROUBLE_REMEDY))]
-    missing = [url for url in want.revision.artifact_urls if url not in have.pins]
+def _keep(want: Want, fleet: Fleet, have: Have, now_us: int, rules: Rules) -> list[Action]:
+    """Keep the fleet in service whole."""
+    missing = [url for url in fleet.revision.artifact_urls if (fleet.version, url) not in have.pins]
     if missing:
-        return [Fetch(url) for url in missing]
-    settled = have.status is EndpointStatus.IN_SERVICE
-    if not settled:
-        reason = _failure(want, have)
-        if reason:
-            return [SetStatus(EndpointStatus.FAILED, reason)]
+        return [Fetch(fleet.version, url) for url in missing]
+    standing = Standing.of([fleet], have.replicas)
+    actions: list[Action] = [*_ready(standing), *_fill(standing, have, now_us, rules)]
+    route = route_of(want, fleet, standing)
+    if route != have.route:
+        actions.append(Publish(route))
+    return actions + _retirements(have, standing, now_us, rules)
 
-    kept = {variant.name: _kept(want.generation, variant, have.replicas) for variant in want.revision.variants}
-    actions: list[Action] = [
-        MarkReady(replica.uid, replica.address)
-        for replicas in kept.values()
-        for replica in replicas
-        if replica.phase is ReplicaPhase.READY and replica.address != replica.routed_address
-    ]
-    for variant in want.revision.variants:
-        actions += _fill(want.generation, variant, len(kept[variant.name]), have.replicas, now_us, rules)
 
-    complete = all(
-        len(kept[variant.name]) == variant.instance_count and all(replica.was_ready for replica in kept[variant.name])
-        for variant in want.revision.variants
-    )
-    route = _route(want, kept) if complete or settled else _without_dead(have)
+def _change(want: Want, have: Have, now_us: int, rules: Rules) -> list[Action]:
+    """Bring the newest generation into service, beside the one that serves, if any; or give it up."""
+    target, base = want.target, want.base
+    standing = Standing.of([base, target] if base else [target], have.replicas)
+    cause = _failure(want, have, standing, now_us)
+    if cause:
+        # It would stay in transition for ever, and an endpoint in transition cannot be changed or deleted.
+        return [FallBack(cause) if base else SetStatus(EndpointStatus.FAILED, cause)]
+    missing = [url for url in target.revision.artifact_urls if (target.version, url) not in have.pins]
+    complete = not missing and standing.complete(target, ready_now=base is not None)
+    actions: list[Action] = [*_ready(standing), *([] if complete else _fill(standing, have, now_us, rules))]
+    route: EndpointRoute | None
+    if complete:
+        route = route_of(want, target, standing)
+    elif base:
+        route = route_of(want, base, standing)
+    else:
+        route = without_dead(have.route, have.replicas)
     if route is not None and route != have.route:
         actions.append(Publish(route))
-    elif complete and not settled and not actions:
+    elif complete and not actions:
         # Only after the routers were told: a client that sees InService may invoke.
         actions.append(SetStatus(EndpointStatus.IN_SERVICE))
-    return actions + _retirements(have, kept, now_us, rules)
+    # Last, for a fetch may take minutes: what serves is looked after first.
+    fetches = [Fetch(target.version, url) for url in missing]
+    return [*actions, *_late(want, standing, now_us), *_retirements(have, standing, now_us, rules), *fetches]
 
 
-def _failure(want: Want, have: Have) -> str:
-    """Why this generation cannot come into service; empty while it still may."""
-    several = len(want.revision.variants) > 1
-    for variant in want.revision.variants:
-        pin = have.pins[variant.container.model_data_url]
-        if pin.cause:
+def _failure(want: Want, have: Have, standing: Standing, now_us: int) -> str:
+    """Why the newest generation cannot come into service; empty while it still may."""
+    if have.trouble:
+        return failure_reason(have.trouble, TROUBLE_REMEDY)
+    several = len(want.target.revision.variants) > 1
+    for variant in want.target.revision.variants:
+        pin = have.pins.get((want.target.version, variant.container.model_data_url))
+        if pin is not None and pin.cause:
             return failure_reason(pin.cause, pin.remedy)
-        for replica in _of(want.generation, variant, have.replicas):
-            if replica.dead and replica.stopping_us is None and not replica.was_ready:
-                cause = replica.cause or "The replica ended before it was ready."
-                return failure_reason(f"Variant {variant.name}: {cause}" if several else cause, replica.remedy)
+        prefix = f"Variant {variant.name}: " if several else ""
+        for replica in have.replicas:
+            if replica.variant_uid != variant.uid or replica.generation != want.target.generation:
+                continue
+            # While nothing serves yet, one that was ready once may die and be replaced.
+            if replica.dead and replica.stopping_us is None and (want.base or not replica.was_ready):
+                return failure_reason(
+                    prefix + (replica.cause or "The replica ended before it was ready."), replica.remedy
+                )
+        for replica in _unsteady(want, variant, standing):
+            if now_us >= replica.started_us + variant.load_timeout_s * MICROS:
+                return failure_reason(f"{prefix}The replica was ready, but its process ends again and again.", UNSTEADY)
     return ""
 
 
-def _of(generation: int, variant: RevisionVariant, replicas: Iterable[ReplicaHave]) -> list[ReplicaHave]:
-    return [replica for replica in replicas if replica.generation == generation and replica.variant == variant.name]
+def _unsteady(want: Want, variant: RevisionVariant, standing: Standing) -> list[ReplicaHave]:
+    """Replicas of an update that were ready and are not: it waits for them, but not for ever."""
+    return [
+        replica
+        for replica in (standing.kept[variant.uid] if want.base else ())
+        if replica.was_ready
+        and replica.phase is not ReplicaPhase.READY
+        and replica.generation == want.target.generation
+    ]
 
 
-def _kept(generation: int, variant: RevisionVariant, replicas: Iterable[ReplicaHave]) -> list[ReplicaHave]:
-    """The replicas that stand for a variant: ready ones first, then those that were, then the oldest."""
-    live = [replica for replica in _of(generation, variant, replicas) if replica.live]
-    live.sort(key=lambda r: (r.phase is not ReplicaPhase.READY, not r.was_ready, r.started_us, r.uid))
-    return sorted(live[: variant.instance_count], key=lambda replica: replica.uid)
+def _late(want: Want, standing: Standing, now_us: int) -> list[Action]:
+    """When to look again at those."""
+    due = [
+        replica.started_us + variant.load_timeout_s * MICROS
+        for variant in want.target.revision.variants
+        for replica in _unsteady(want, variant, standing)
+    ]
+    return [WakeAt(min(due))] if due and min(due) > now_us else []
 
 
-def _fill(
-    generation: int,
-    variant: RevisionVariant,
-    present: int,
-    replicas: Iterable[ReplicaHave],
-    now_us: int,
-    rules: Rules,
-) -> list[Action]:
-    """Start what a variant lacks, but not right after one of its replicas died young."""
-    lacking = variant.instance_count - present
-    if lacking <= 0:
-        return []
-    # A dead row is kept until its replacement may start (_retirements), so that the wait survives a restart.
-    waits = [r.started_us + rules.restart_wait_us for r in _of(generation, variant, replicas) if _died(r)]
-    due_us = max(waits, default=now_us)
-    return [WakeAt(due_us)] if now_us < due_us else [StartReplica(variant.name)] * lacking
+def _ready(standing: Standing) -> list[Action]:
+    """Note what is ready and not noted so, or not where it is."""
+    return [
+        MarkReady(replica.uid, replica.address)
+        for replicas in standing.kept.values()
+        for replica in sorted(replicas, key=lambda replica: replica.uid)
+        if replica.phase is ReplicaPhase.READY and replica.address != replica.routed_address
+    ]
+
+
+def _fill(standing: Standing, have: Have, now_us: int, rules: Rules) -> list[Action]:
+    """Start what variants lack, but not right after one of their replicas died young."""
+    actions: list[Action] = []
+    for uid, place in standing.places.items():
+        fleet, variant = place.fleet, place.variant
+        lacking = place.count - len(standing.kept[uid])
+        pin = have.pins.get((fleet.version, variant.container.model_data_url))
+        if lacking <= 0 or pin is None or not pin.digest:
+            continue
+        # A dead row is kept until its replacement may start (_retirements), so that the wait survives a restart.
+        waits = [r.started_us + rules.restart_wait_us for r in have.replicas if r.variant_uid == uid and _died(r)]
+        due_us = max(waits, default=now_us)
+        start = StartReplica(fleet.generation, variant.name)
+        actions += [WakeAt(due_us)] if now_us < due_us else [start] * lacking
+    return actions
 
 
 def _died(replica: ReplicaHave) -> bool:
@@ -312,60 +292,24 @@ def _died(replica: ReplicaHave) -> bool:
     return replica.draining_us is None and (replica.dead or replica.stopping_us is not None)
 
 
-def _route(want: Want, kept: Mapping[str, list[ReplicaHave]]) -> EndpointRoute:
-    return EndpointRoute(
-        account=want.scope.account,
-        region=want.scope.region,
-        name=want.name,
-        uid=want.uid,
-        generation=want.generation,
-        variants=tuple(
-            VariantRoute(
-                name=variant.name,
-                uid=variant.uid,
-                weight=variant.weight,
-                replicas=tuple(
-                    ReplicaRoute(replica.uid, replica.routed_address)
-                    for replica in kept[variant.name]
-                    if replica.was_ready
-                ),
-                instances=variant.instance_count,
-            )
-            for variant in want.revision.variants
-        ),
-    )
-
-
-def _without_dead(have: Have) -> EndpointRoute | None:
-    """The route as it is, without replicas that will not come back: routers would keep requests for them."""
-    if have.route is None:
-        return None
-    dead = {replica.uid for replica in have.replicas if replica.dead}
-    variants = tuple(
-        msgspec.structs.replace(variant, replicas=tuple(r for r in variant.replicas if r.uid not in dead))
-        for variant in have.route.variants
-    )
-    return msgspec.structs.replace(have.route, variants=variants)
-
-
-def _retirements(have: Have, kept: Mapping[str, list[ReplicaHave]], now_us: int, rules: Rules) -> list[Action]:
+def _retirements(have: Have, standing: Standing, now_us: int, rules: Rules) -> list[Action]:
     """End what does not stand for a variant any more, once no router sends to it."""
     routed = {r.uid for variant in (have.route.variants if have.route else ()) for r in variant.replicas}
-    standing = {replica.uid for replicas in kept.values() for replica in replicas}
+    kept = [replica for replicas in standing.kept.values() for replica in replicas]
+    uids = {replica.uid for replica in kept}
+    names = {place.variant.name for place in standing.places.values()}
+    ready = {replica.variant for replica in kept if replica.phase is ReplicaPhase.READY}
     actions: list[Action] = []
     for replica in have.replicas:
-        if replica.uid in standing or (replica.uid in routed and not replica.dead):
+        if replica.uid in uids or (replica.uid in routed and not replica.dead):
             continue
         held_until_us = replica.started_us + rules.restart_wait_us
         ended = replica.stopping_us is not None and replica.phase is ReplicaPhase.GONE
-        if ended and _died(replica) and now_us < held_until_us:
+        if ended and _died(replica) and now_us < held_until_us and replica.variant_uid in standing.places:
             actions.append(WakeAt(held_until_us))
             continue
-        last_ready = replica.phase is ReplicaPhase.READY and not any(
-            other.phase is ReplicaPhase.READY for other in kept.get(replica.variant, [replica])
-        )
         # Draining already: it takes nothing new, but what stands for it crashed meanwhile and is on its way back.
-        if last_ready and replica.variant in kept:
+        if replica.phase is ReplicaPhase.READY and replica.variant in names - ready:
             continue
         actions += _retire(replica, now_us, rules)
     return actions

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from clary.domain.endpoint import Revision
 from clary.domain.states import EndpointStatus, step
+from clary.domain.versions import Fleet, Outcome, Wish, lineage_of, states_of
 from clary.placement.base import ReplicaPhase, ReplicaState
-from clary.reconcile.endpoint import Have, PinHave, ReplicaHave, SetStatus, Want
-from clary.store.endpoints import EndpointRecord, endpoint_by_uid, revision_of
+from clary.reconcile.endpoint import SetStatus
+from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want
+from clary.store.endpoints import EndpointRecord, endpoint_by_uid, fleet_of, wishes_of
 from clary.store.tables import endpoints, pins, replicas, revisions
 
 
@@ -21,8 +23,12 @@ class Noted:
     """One endpoint as it stands in the store, before placement was asked."""
 
     record: EndpointRecord
-    revision: Revision
-    pins: Mapping[str, PinHave]
+    wishes: tuple[Wish, ...]
+    """Every generation, oldest first."""
+    fleets: Mapping[int, Fleet]
+    """By generation: the newest, the one that serves, and those of all replicas."""
+    pins: Mapping[tuple[int, str], PinHave]
+    """By version and URL."""
     replicas: tuple[Row[Any], ...]
 
 
@@ -48,25 +54,29 @@ def read_noted(connection: Connection, uid: str) -> Noted | None:
     record = endpoint_by_uid(connection, uid)
     if record is None:
         return None
-    found = connection.execute(select(replicas).where(replicas.c.endpoint_uid == uid).order_by(replicas.c.uid))
+    found = connection.execute(select(replicas).where(replicas.c.endpoint_uid == uid).order_by(replicas.c.uid)).all()
+    generations = {record.generation, record.served_generation or record.generation, *(row.generation for row in found)}
     return Noted(
         record=record,
-        revision=revision_of(connection, uid, record.generation),
-        pins={row.url: PinHave(row.digest, row.cause, row.remedy) for row in _pins(connection, uid)},
-        replicas=tuple(found.all()),
+        wishes=tuple(wishes_of(connection, uid)),
+        fleets={generation: fleet_of(connection, uid, generation) for generation in sorted(generations)},
+        pins={(row.version, row.url): PinHave(row.digest, row.cause, row.remedy) for row in _pins(connection, uid)},
+        replicas=tuple(found),
     )
 
 
 def want_of(noted: Noted) -> Want:
     """What control wrote."""
     record = noted.record
+    served = record.served_generation
     return Want(
         uid=record.uid,
         scope=record.scope,
         name=record.name,
-        generation=record.generation,
         deleting=record.delete_requested_us is not None,
-        revision=noted.revision,
+        target=noted.fleets[record.generation],
+        base=None if served is None else noted.fleets[served],
+        lineage=lineage_of(states_of(noted.wishes, served)),
     )
 
 
@@ -75,17 +85,20 @@ def have_of(noted: Noted, observed: Mapping[str, ReplicaState]) -> Have:
     return Have(
         status=noted.record.status,
         pins=noted.pins,
-        replicas=tuple(_replica(row, observed.get(row.uid)) for row in noted.replicas),
+        replicas=tuple(
+            _replica(row, noted.fleets[row.generation].revision, observed.get(row.uid)) for row in noted.replicas
+        ),
     )
 
 
-def _replica(row: Row[Any], state: ReplicaState | None) -> ReplicaHave:
+def _replica(row: Row[Any], revision: Revision, state: ReplicaState | None) -> ReplicaHave:
     # Told to run and not yet seen: placement is still to start it. Told to stop and not seen: it is gone.
     unseen = ReplicaPhase.STARTING if row.stopping_us is None else ReplicaPhase.GONE
     return ReplicaHave(
         uid=row.uid,
         generation=row.generation,
         variant=row.variant,
+        variant_uid=next(variant.uid for variant in revision.variants if variant.name == row.variant),
         phase=state.phase if state else unseen,
         started_us=row.started_us,
         address=state.address if state else "",
@@ -111,12 +124,12 @@ def wished_replica(connection: Connection, uid: str) -> NotedReplica:
 def _noted_replica(connection: Connection, row: Row[Any]) -> NotedReplica:
     record = endpoint_by_uid(connection, row.endpoint_uid)
     assert record is not None, "an endpoint's row goes last"
-    revision = revision_of(connection, row.endpoint_uid, row.generation)
-    url = next(v.container.model_data_url for v in revision.variants if v.name == row.variant)
+    fleet = fleet_of(connection, row.endpoint_uid, row.generation)
+    url = next(v.container.model_data_url for v in fleet.revision.variants if v.name == row.variant)
     digest = connection.execute(
-        select(pins.c.digest).where(pins.c.endpoint_uid == row.endpoint_uid, pins.c.url == url)
+        select(pins.c.digest).where(*PinKey(row.endpoint_uid, fleet.version, url).where)
     ).scalar_one()
-    return NotedReplica(row.uid, record, revision, row.variant, row.threads, digest)
+    return NotedReplica(row.uid, record, fleet.revision, row.variant, row.threads, digest)
 
 
 def replica_owners(connection: Connection) -> dict[str, str]:
@@ -133,17 +146,32 @@ class ArtifactChangedError(RuntimeError):
     """An artifact that went missing was fetched again and is another one: a revision never changes under its name."""
 
 
-def add_pin(connection: Connection, uid: str, url: str, pin: PinHave, now_us: int) -> bool:
-    """Note what became of an artifact; whether it was pinned before. Raises ArtifactChangedError."""
-    where = (pins.c.endpoint_uid == uid, pins.c.url == url)
-    old = connection.execute(select(pins.c.digest).where(*where)).scalar()
-    if old and pin.digest != old:
-        raise ArtifactChangedError(f"{url} was pinned as {old} and is now {pin.digest or pin.cause}")
-    connection.execute(delete(pins).where(*where))
-    connection.execute(
-        insert(pins).values(
-            endpoint_uid=uid, url=url, digest=pin.digest, cause=pin.cause, remedy=pin.remedy, pinned_us=now_us
+@dataclass(frozen=True)
+class PinKey:
+    """What a pin is of."""
+
+    endpoint_uid: str
+    version: int
+    url: str
+
+    @property
+    def where(self) -> tuple[ColumnElement[bool], ...]:
+        """The conditions of its row."""
+        return (
+            pins.c.endpoint_uid == self.endpoint_uid,
+            pins.c.version == self.version,
+            pins.c.url == self.url,
         )
+
+
+def add_pin(connection: Connection, key: PinKey, pin: PinHave, now_us: int) -> bool:
+    """Note what became of an artifact; whether it was pinned before. Raises ArtifactChangedError."""
+    old = connection.execute(select(pins.c.digest).where(*key.where)).scalar()
+    if old and pin.digest != old:
+        raise ArtifactChangedError(f"{key.url} was pinned as {old} and is now {pin.digest or pin.cause}")
+    connection.execute(delete(pins).where(*key.where))
+    connection.execute(
+        insert(pins).values(**asdict(key), digest=pin.digest, cause=pin.cause, remedy=pin.remedy, pinned_us=now_us)
     )
     return bool(old)
 
@@ -187,26 +215,55 @@ def drop_replica(connection: Connection, uid: str) -> None:
     connection.execute(delete(replicas).where(replicas.c.uid == uid))
 
 
-def set_status(connection: Connection, uid: str, generation: int, action: SetStatus, now_us: int) -> EndpointStatus:
-    """Note how a generation ended; the status described from now on.
+def set_status(connection: Connection, want: Want, action: SetStatus, now_us: int) -> None:
+    """Note how the newest generation ended.
 
     A delete asked for meanwhile stays: the described status follows it whatever is noted here.
     """
-    record = endpoint_by_uid(connection, uid)
+    served = action.status is EndpointStatus.IN_SERVICE
+    _settle(connection, want, action.status, action.reason, now_us)
+    if served:
+        connection.execute(
+            update(endpoints).where(endpoints.c.uid == want.uid).values(served_generation=want.target.generation)
+        )
+    _end(connection, want, Outcome.SERVED if served else Outcome.FAILED, action.reason)
+
+
+def fall_back(connection: Connection, want: Want, reason: str, now_us: int) -> None:
+    """Note that the newest generation failed and the one before it goes on.
+
+    What could not be fetched is forgotten: a later attempt at that version fetches it anew.
+    """
+    _settle(connection, want, EndpointStatus.IN_SERVICE, reason, now_us)
+    _end(connection, want, Outcome.FAILED, reason)
+    connection.execute(
+        delete(pins).where(pins.c.endpoint_uid == want.uid, pins.c.version == want.target.version, pins.c.digest == "")
+    )
+
+
+def _settle(connection: Connection, want: Want, status: EndpointStatus, reason: str, now_us: int) -> None:
+    record = endpoint_by_uid(connection, want.uid)
     assert record is not None, "only reconcile drops an endpoint's row"
     if record.status is not EndpointStatus.DELETING:
-        step(record.status, action.status)
+        step(record.status, status)
     connection.execute(
         update(endpoints)
-        .where(endpoints.c.uid == uid)
+        .where(endpoints.c.uid == want.uid)
         .values(
-            observed_generation=generation,
-            observed_status=action.status.value,
-            failure_reason=action.reason or None,
+            observed_generation=want.target.generation,
+            observed_status=status.value,
+            failure_reason=reason or None,
             observed_us=now_us,
         )
     )
-    return action.status
+
+
+def _end(connection: Connection, want: Want, outcome: Outcome, reason: str) -> None:
+    connection.execute(
+        update(revisions)
+        .where(revisions.c.endpoint_uid == want.uid, revisions.c.generation == want.target.generation)
+        .values(outcome=outcome.value, reason=reason or None)
+    )
 
 
 def drop_endpoint(connection: Connection, uid: str) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, case, func, select
 from clary.domain.endpoint import Revision, status_of
 from clary.domain.principal import Scope
 from clary.domain.states import EndpointStatus
+from clary.domain.versions import Fleet, Outcome, Wish
 from clary.store.documents import unpack
 from clary.store.named import Columns
 from clary.store.tables import endpoints, revisions
@@ -25,11 +26,15 @@ class EndpointRecord:
     created_us: int
     modified_us: int
     """The later of the last wish and the last observation."""
+    wished_us: int
+    """The last wish."""
     generation: int
     delete_requested_us: int | None
     observed_generation: int | None
     observed_status: EndpointStatus | None
     failure_reason: str
+    served_generation: int | None = None
+    """The last that came into service."""
 
     @property
     def status(self) -> EndpointStatus:
@@ -65,11 +70,13 @@ def endpoint_record(row: Row[Any]) -> EndpointRecord:
         name=row.name,
         created_us=row.created_us,
         modified_us=max(row.modified_us, row.observed_us or 0),
+        wished_us=row.modified_us,
         generation=row.generation,
         delete_requested_us=row.delete_requested_us,
         observed_generation=row.observed_generation,
         observed_status=EndpointStatus(row.observed_status) if row.observed_status else None,
         failure_reason=row.failure_reason or "",
+        served_generation=row.served_generation,
     )
 
 
@@ -79,11 +86,21 @@ def endpoint_by_uid(connection: Connection, uid: str) -> EndpointRecord | None:
     return None if row is None else endpoint_record(row)
 
 
-def revision_of(connection: Connection, uid: str, generation: int) -> Revision:
-    """The frozen revision; it exists as long as its endpoint does."""
-    return unpack(
-        connection.execute(
-            select(revisions.c.spec).where(revisions.c.endpoint_uid == uid, revisions.c.generation == generation)
-        ).scalar_one(),
-        Revision,
-    )
+def fleet_of(connection: Connection, uid: str, generation: int) -> Fleet:
+    """The frozen revision of a generation, with its version; it exists as long as its endpoint does."""
+    row = connection.execute(
+        select(revisions.c.version, revisions.c.spec).where(
+            revisions.c.endpoint_uid == uid, revisions.c.generation == generation
+        )
+    ).one()
+    return Fleet(generation, row.version, unpack(row.spec, Revision))
+
+
+def wishes_of(connection: Connection, uid: str) -> list[Wish]:
+    """Every generation of an endpoint, oldest first."""
+    columns = (revisions.c.generation, revisions.c.version, revisions.c.outcome, revisions.c.reason)
+    rows = connection.execute(select(*columns).where(revisions.c.endpoint_uid == uid).order_by(revisions.c.generation))
+    return [
+        Wish(row.generation, row.version, Outcome(row.outcome) if row.outcome else None, row.reason or "")
+        for row in rows
+    ]

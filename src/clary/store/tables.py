@@ -43,23 +43,30 @@ endpoints = _resource(
     Column("observed_status", String(16)),
     Column("failure_reason", Text),
     Column("observed_us", BigInteger),
+    Column("served_generation", Integer, comment="the last that came into service; NULL until one did"),
 )
 
-# One row per generation of an endpoint: the configuration and models as they were, frozen. Written by control.
+# One row per generation of an endpoint: the configuration and models as they were, frozen.
 revisions = Table(
     "revisions",
     metadata,
     Column("endpoint_uid", String(26), primary_key=True),
     Column("generation", Integer, primary_key=True),
+    # control
     Column("created_us", BigInteger, nullable=False),
     Column("spec", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default="1", comment="domain/versions.py"),
+    # reconcile: NULL until the generation ended
+    Column("outcome", String(16), comment="served or failed"),
+    Column("reason", Text, comment="why it failed"),
 )
 
-# What became of each artifact of an endpoint: a digest, or why not. Written by reconcile.
+# What became of each artifact of a version of an endpoint: a digest, or why not. Written by reconcile.
 pins = Table(
-    "pins",
+    "version_pins",
     metadata,
     Column("endpoint_uid", String(26), primary_key=True),
+    Column("version", Integer, primary_key=True),
     Column("url", Text, primary_key=True),
     Column("digest", String(64), nullable=False, comment="empty where the fetch failed"),
     Column("cause", Text, nullable=False, comment="one sentence; empty where it worked"),

@@ -6,9 +6,7 @@ import pytest
 
 from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.model import Container
-from clary.domain.principal import Scope
 from clary.reconcile.act import threads_of
-from clary.reconcile.endpoint import Want
 
 
 @pytest.mark.parametrize(
@@ -29,5 +27,4 @@ def test_a_replica_gets_its_share_of_the_cores(
         RevisionVariant(f"u{name}", name, "m", count, instance_type, 1.0, 480, container)
         for name, count in zip("AB", counts, strict=False)
     )
-    want = Want("e", Scope("1", "r"), "e", 1, False, Revision("c", variants))
-    assert threads_of(want, "A", cores) == threads
+    assert threads_of(Revision("c", variants), "A", cores) == threads

@@ -6,6 +6,7 @@ The example for plan tests: `want`, `have` and `replica` build a situation in a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,72 +17,87 @@ from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.model import Container
 from clary.domain.principal import Scope
 from clary.domain.states import EndpointStatus, step
+from clary.domain.versions import Fleet
 from clary.kit.clock import MICROS
 from clary.placement.base import ReplicaPhase
 from clary.reconcile.endpoint import (
     TROUBLE_REMEDY,
+    UNSTEADY,
     Action,
     DrainReplica,
+    FallBack,
     Fetch,
     ForgetEndpoint,
     ForgetReplica,
-    Have,
     MarkReady,
-    PinHave,
     Publish,
-    ReplicaHave,
     Rules,
     SetStatus,
     StartReplica,
     StopReplica,
     Unpublish,
     WakeAt,
-    Want,
     plan,
 )
+from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want
 
 NOW = 1_000 * MICROS
 OLD = NOW - 100 * MICROS
 RULES = Rules()
 CREATING, IN_SERVICE, FAILED = EndpointStatus.CREATING, EndpointStatus.IN_SERVICE, EndpointStatus.FAILED
+UPDATING = EndpointStatus.UPDATING
 STARTING, READY, DEAD, GONE = ReplicaPhase.STARTING, ReplicaPhase.READY, ReplicaPhase.FAILED, ReplicaPhase.GONE
-PINNED = {"s3://b/m": PinHave("d1")}
+PINNED = {(1, "s3://b/m"): PinHave("d1")}
+BOTH = {**PINNED, (2, "s3://b/m"): PinHave("d2")}
 
 
-def want(*counts: int, deleting: bool = False, generation: int = 1) -> Want:
-    """Variants A, B, ... with these instance counts, all on the artifact s3://b/m."""
+def fleet(*counts: int, version: int = 1, generation: int = 0) -> Fleet:
+    """Variants A, B, ... with these instance counts, all on the artifact s3://b/m; of generation `version`."""
     variants = tuple(
-        RevisionVariant(f"v{name}", name, "m", count, "ml.m5.large", 1.0, 480, Container("i", "x", "1", "s3://b/m"))
+        RevisionVariant(
+            f"v{name}{version}", name, "m", count, "ml.m5.large", 1.0, 480, Container("i", "x", "1", "s3://b/m")
+        )
         for name, count in zip("ABCD", counts, strict=False)
     )
-    return Want("e1", Scope("123456789012", "us-east-1"), "e", generation, deleting, Revision("c", variants))
+    return Fleet(generation or version, version, Revision("c", variants))
+
+
+def want(
+    *counts: int, deleting: bool = False, base: Fleet | None = None, version: int = 1, generation: int = 0
+) -> Want:
+    """A fleet of `version` and generation, wanted while `base` serves."""
+    target = fleet(*counts, version=version, generation=generation)
+    return Want("e1", Scope("123456789012", "us-east-1"), "e", deleting, target, base)
 
 
 def replica(uid: str, phase: ReplicaPhase = READY, variant: str = "A", **more: object) -> ReplicaHave:
-    """An old replica; `routed=True`: it was ready and noted so."""
+    """An old replica of generation and version 1; `routed=True`: it was ready and noted so; `of=2`: of version 2."""
     routed = f"unix:{uid}" if more.pop("routed", phase is READY) else ""
-    base = ReplicaHave(uid, 1, variant, phase, OLD, f"unix:{uid}", routed)
+    version = more.pop("of", 1)
+    base = ReplicaHave(uid, int(str(version)), variant, f"v{variant}{version}", phase, OLD, f"unix:{uid}", routed)
     return replace(base, **more)  # type: ignore[arg-type]
 
 
 def route(of: Want, *uids: str) -> EndpointRoute:
     """The route of an endpoint of one variant with these replicas."""
-    (variant,) = of.revision.variants
+    (variant,) = of.target.revision.variants
     replicas = tuple(ReplicaRoute(uid, f"unix:{uid}") for uid in uids)
     return EndpointRoute(
-        "123456789012", "us-east-1", "e", "e1", of.generation,
-        (VariantRoute(variant.name, variant.uid, 1.0, replicas, variant.instance_count),),
+        "123456789012", "us-east-1", "e", "e1", of.target.generation,
+        (VariantRoute(variant.name, variant.uid, 1.0, replicas, variant.instance_count),), of.target.version,
     )  # fmt: skip
 
 
 ONE, TWO, GOING = want(1), want(2), want(1, deleting=True)
 ROUTED = route(ONE, "r1")
+NEXT = want(1, base=fleet(1), version=2)
+MORE, LESS = want(2, base=fleet(1), generation=2), want(1, base=fleet(2), generation=2)
 
 TABLE: dict[str, tuple[Want, Have, list[Action]]] = {
-    "first the artifact": (ONE, Have(CREATING), [Fetch("s3://b/m")]),
+    "first the artifact": (ONE, Have(CREATING), [Fetch(1, "s3://b/m")]),
     "an artifact that cannot be had ends it": (
         ONE,
-        Have(CREATING, {"s3://b/m": PinHave("", "It is not there", "Upload it")}),
+        Have(CREATING, {(1, "s3://b/m"): PinHave("", "It is not there", "Upload it")}),
         [SetStatus(FAILED, "It is not there. Upload it.")],
     ),
     "trouble that comes back ends it": (
@@ -90,7 +106,7 @@ TABLE: dict[str, tuple[Want, Have, list[Action]]] = {
         [SetStatus(FAILED, f"OSError: no space. {TROUBLE_REMEDY}")],
     ),
     "but not what is in service": (ONE, Have(IN_SERVICE, PINNED, (replica("r1"),), ROUTED, "OSError"), []),
-    "then a replica for each instance": (TWO, Have(CREATING, PINNED), [StartReplica("A"), StartReplica("A")]),
+    "then a replica for each instance": (TWO, Have(CREATING, PINNED), [StartReplica(1, "A"), StartReplica(1, "A")]),
     "then waiting for them": (ONE, Have(CREATING, PINNED, (replica("r1", STARTING),)), []),
     "a ready one is noted": (
         ONE,
@@ -125,7 +141,7 @@ TABLE: dict[str, tuple[Want, Have, list[Action]]] = {
     "a dead one is unrouted, stopped and replaced": (
         ONE,
         Have(IN_SERVICE, PINNED, (replica("r1", DEAD, routed=True),), ROUTED),
-        [StartReplica("A"), Publish(route(ONE)), StopReplica("r1")],
+        [StartReplica(1, "A"), Publish(route(ONE)), StopReplica("r1")],
     ),
     "but not at once if it died young": (
         ONE,
@@ -178,20 +194,95 @@ TABLE: dict[str, tuple[Want, Have, list[Action]]] = {
         [WakeAt(NOW + RULES.restart_wait_us)],
     ),
     "and forgets the endpoint last": (GOING, Have(EndpointStatus.DELETING, PINNED), [ForgetEndpoint()]),
-    "a new generation starts beside the old": (
-        want(1, generation=2),
-        Have(EndpointStatus.UPDATING, PINNED, (replica("r1"),), ROUTED),
-        [StartReplica("A")],
+    "an update starts with its artifact": (
+        NEXT,
+        Have(UPDATING, PINNED, (replica("r1"),), ROUTED),
+        [Fetch(2, "s3://b/m")],
     ),
-    "while it starts, the old one dies": (
-        want(1, generation=2),
-        Have(EndpointStatus.UPDATING, PINNED, (replica("r1", DEAD), replica("r2", STARTING, generation=2)), ROUTED),
-        [Publish(route(ONE)), StopReplica("r1")],
+    "an artifact that cannot be had leaves the old one": (
+        NEXT,
+        Have(UPDATING, {**PINNED, (2, "s3://b/m"): PinHave("", "No", "Do")}, (replica("r1"),), ROUTED),
+        [FallBack("No. Do.")],
+    ),
+    "a new version starts beside the old": (
+        NEXT,
+        Have(UPDATING, BOTH, (replica("r1"),), ROUTED),
+        [StartReplica(2, "A")],
+    ),
+    "while it starts, the old one is replaced when it dies": (
+        NEXT,
+        Have(UPDATING, BOTH, (replica("r1", DEAD), replica("r2", STARTING, of=2)), ROUTED),
+        [StartReplica(1, "A"), Publish(route(ONE)), StopReplica("r1")],
     ),
     "and takes its traffic when it is whole": (
-        want(1, generation=2),
-        Have(EndpointStatus.UPDATING, PINNED, (replica("r1"), replica("r2", generation=2)), ROUTED),
-        [Publish(route(want(1, generation=2), "r2"))],
+        NEXT,
+        Have(UPDATING, BOTH, (replica("r1"), replica("r2", of=2)), ROUTED),
+        [Publish(route(NEXT, "r2"))],
+    ),
+    "then it is in service": (
+        NEXT,
+        Have(UPDATING, BOTH, (replica("r1"), replica("r2", of=2)), route(NEXT, "r2")),
+        [SetStatus(IN_SERVICE)],
+    ),
+    "only then the old one drains": (
+        replace(NEXT, base=NEXT.target),
+        Have(IN_SERVICE, BOTH, (replica("r1"), replica("r2", of=2)), route(NEXT, "r2")),
+        [DrainReplica("r1")],
+    ),
+    "a new one that crashes before that gives the traffic back": (
+        NEXT,
+        Have(
+            UPDATING,
+            BOTH,
+            (replica("r1"), replica("r2", STARTING, of=2, routed=True, started_us=NOW)),
+            route(NEXT, "r2"),
+        ),
+        [Publish(ROUTED), WakeAt(NOW + 480 * MICROS)],
+    ),
+    "and is given up when it does not come to rest": (
+        NEXT,
+        Have(
+            UPDATING,
+            BOTH,
+            (replica("r1"), replica("r2", STARTING, of=2, routed=True, started_us=NOW - 480 * MICROS)),
+            ROUTED,
+        ),
+        [FallBack(f"The replica was ready, but its process ends again and again. {UNSTEADY}")],
+    ),
+    "a new one that will never load leaves the old one": (
+        NEXT,
+        Have(UPDATING, BOTH, (replica("r1"), replica("r2", DEAD, of=2, cause="Bad", remedy="Mend")), ROUTED),
+        [FallBack("Bad. Mend.")],
+    ),
+    "what was given up is ended, what serves stays": (
+        NEXT,
+        Have(IN_SERVICE, BOTH, (replica("r1"), replica("r2", DEAD, of=2), replica("r3", STARTING, of=2)), ROUTED),
+        [StopReplica("r2"), StopReplica("r3")],
+    ),
+    "trouble that comes back leaves the old one": (
+        NEXT,
+        Have(UPDATING, PINNED, (replica("r1"),), ROUTED, "OSError"),
+        [FallBack(f"OSError. {TROUBLE_REMEDY}")],
+    ),
+    "more of the same start what is lacking": (
+        MORE,
+        Have(UPDATING, PINNED, (replica("r1"),), ROUTED),
+        [StartReplica(2, "A")],
+    ),
+    "and are routed together": (
+        MORE,
+        Have(UPDATING, PINNED, (replica("r1"), replica("r2")), ROUTED),
+        [Publish(route(MORE, "r1", "r2"))],
+    ),
+    "fewer of the same: the rest is unrouted first": (
+        LESS,
+        Have(UPDATING, PINNED, (replica("r1"), replica("r2")), route(TWO, "r1", "r2")),
+        [Publish(route(LESS, "r1"))],
+    ),
+    "then the change is in service": (
+        LESS,
+        Have(UPDATING, PINNED, (replica("r1"), replica("r2")), route(LESS, "r1")),
+        [SetStatus(IN_SERVICE)],
     ),
 }
 
@@ -217,7 +308,9 @@ class World:
     wanted: Want
     now_us: int = NOW
     observed: tuple[int | None, EndpointStatus | None] = (None, None)
-    pins: dict[str, PinHave] = field(default_factory=dict)
+    pins: dict[tuple[int, str], PinHave] = field(default_factory=dict)
+    bad: set[int] = field(default_factory=set)
+    """Versions whose replicas never load."""
     replicas: dict[str, ReplicaHave] = field(default_factory=dict)
     route: EndpointRoute | None = None
     forgotten: bool = False
@@ -230,7 +323,7 @@ class World:
             return EndpointStatus.DELETING
         if status is None:
             return EndpointStatus.CREATING
-        return status if generation == self.wanted.generation else EndpointStatus.UPDATING
+        return status if generation == self.wanted.target.generation else UPDATING
 
     def have(self) -> Have:
         return Have(self.status, dict(self.pins), tuple(self.replicas.values()), self.route)
@@ -240,34 +333,38 @@ class World:
 
     def apply(self, action: Action) -> None:
         match action:
-            case Fetch(url):
-                self.pins[url] = PinHave("d")
-            case StartReplica(variant):
-                self.count += 1
-                uid = f"r{self.count:03}"
-                self.replicas[uid] = ReplicaHave(
-                    uid, self.wanted.generation, variant, STARTING, self.now_us, f"unix:{uid}"
-                )
+            case Fetch(version, url):
+                self.pins[version, url] = PinHave("d")
+            case StartReplica(generation, variant):
+                self.start(generation, variant)
             case MarkReady(uid, address):
                 self.change(uid, routed_address=address)
             case Publish(route):
+                self.check_switch(route)
                 self.route = route
             case Unpublish():
                 self.route = None
             case DrainReplica(uid):
                 self.check_unrouted(uid)
+                self.check_base(uid)
                 self.change(uid, draining_us=self.now_us)
             case StopReplica(uid):
                 self.check_unrouted(uid)
+                self.check_base(uid)
                 self.check_last(uid)
                 self.change(uid, stopping_us=self.now_us)
             case ForgetReplica(uid):
                 assert self.replicas.pop(uid).phase is GONE, "a process that may still run was forgotten"
             case SetStatus(status):
                 step(self.status, status)
+                self.observed = (self.wanted.target.generation, status)
                 if status is IN_SERVICE:
+                    self.wanted = replace(self.wanted, base=self.wanted.target)
                     self.check_in_service()
-                self.observed = (self.wanted.generation, status)
+            case FallBack():
+                step(self.status, IN_SERVICE)
+                assert self.wanted.base is not None
+                self.observed = (self.wanted.target.generation, IN_SERVICE)
             case ForgetEndpoint():
                 assert not self.replicas
                 assert self.route is None
@@ -275,15 +372,46 @@ class World:
             case WakeAt(at_us):
                 assert at_us > self.now_us
 
+    def start(self, generation: int, variant: str) -> None:
+        self.count += 1
+        uid = f"r{self.count:03}"
+        of = self.wanted.target
+        if generation != of.generation:
+            assert self.wanted.base is not None
+            of = self.wanted.base
+        assert generation == of.generation
+        found = next(v for v in of.revision.variants if v.name == variant)
+        self.replicas[uid] = ReplicaHave(uid, generation, variant, found.uid, STARTING, self.now_us, f"unix:{uid}")
+
     def check_unrouted(self, uid: str) -> None:
         routed = {r.uid for variant in (self.route.variants if self.route else ()) for r in variant.replicas}
         assert uid not in routed, "a replica was ended while routers send to it"
 
+    def check_base(self, uid: str) -> None:
+        """Never ends a live replica of what serves before something else does, but for one too many."""
+        ended, base = self.replicas[uid], self.wanted.base
+        if self.status not in (UPDATING, IN_SERVICE) or base is None or not ended.live:
+            return
+        for variant in base.revision.variants:
+            if variant.uid == ended.variant_uid:
+                others = [r for r in self.replicas.values() if r.variant_uid == variant.uid and r.live and r.uid != uid]
+                assert len(others) >= variant.instance_count, "the last good fleet lost a replica"
+
+    def check_switch(self, new: EndpointRoute) -> None:
+        """Traffic moves to another generation only when every replica of it is ready."""
+        if self.wanted.base is None or new.generation == self.wanted.base.generation:
+            return
+        assert new.generation == self.wanted.target.generation
+        for variant, routed in zip(self.wanted.target.revision.variants, new.variants, strict=True):
+            assert len(routed.replicas) == variant.instance_count
+            assert all(self.replicas[r.uid].phase is READY for r in routed.replicas)
+
     def check_last(self, uid: str) -> None:
-        """Never stops the last ready replica of a wanted variant."""
+        """Never stops the last ready replica of a variant that serves."""
         stopped = self.replicas[uid]
-        wanted = {variant.name for variant in self.wanted.revision.variants}
-        if self.wanted.deleting or self.status is FAILED or stopped.variant not in wanted:
+        serves = self.wanted.base or self.wanted.target
+        names = {variant.name for variant in serves.revision.variants}
+        if self.wanted.deleting or self.status is FAILED or stopped.variant not in names:
             return
         if stopped.phase is READY:
             others = [r for r in self.replicas.values() if r.variant == stopped.variant and r.live and r.uid != uid]
@@ -291,8 +419,10 @@ class World:
 
     def check_in_service(self) -> None:
         assert self.route is not None
-        assert self.route.generation == self.wanted.generation
-        for variant, routed in zip(self.wanted.revision.variants, self.route.variants, strict=True):
+        serves = self.wanted.base
+        assert serves is not None
+        assert self.route.generation == serves.generation
+        for variant, routed in zip(serves.revision.variants, self.route.variants, strict=True):
             assert len(routed.replicas) == variant.instance_count
 
     def settle(self, *, obey: bool = True, passes_max: int = 400) -> None:
@@ -315,7 +445,8 @@ class World:
         """Processes do as they were told; whether any had to."""
         moved = False
         for uid, found in list(self.replicas.items()):
-            obeyed = GONE if found.stopping_us is not None else READY if found.phase is STARTING else found.phase
+            loads = DEAD if found.generation in self.bad else READY
+            obeyed = GONE if found.stopping_us is not None else loads if found.phase is STARTING else found.phase
             if obeyed is not found.phase:
                 self.change(uid, phase=obeyed)
                 moved = True
@@ -327,7 +458,8 @@ EVENTS = st.lists(
         st.tuples(st.just("turn"), st.integers(0, 9), st.sampled_from([STARTING, READY, DEAD])),
         st.tuples(st.just("end"), st.integers(0, 9), st.none()),
         st.tuples(st.just("pass"), st.integers(1, 30), st.none()),
-        st.tuples(st.just("want"), st.integers(1, 3), st.none()),
+        st.tuples(st.just("update"), st.integers(1, 3), st.sampled_from(["good", "bad"])),
+        st.tuples(st.just("rescale"), st.integers(1, 3), st.none()),
         st.tuples(st.just("delete"), st.none(), st.none()),
         st.tuples(st.just("plan"), st.none(), st.none()),
     ),
@@ -355,13 +487,15 @@ def test_lives_converge_and_harm_nobody(counts: list[int], events: list[tuple[st
         assert world.route is None
     else:
         world.check_in_service()
-        for variant in world.wanted.revision.variants:
+        serves = world.wanted.base
+        assert serves is not None
+        for variant in serves.revision.variants:
             mine = [r for r in live if r.variant == variant.name]
             assert len(mine) == variant.instance_count
-            assert all(r.phase is READY and r.live and r.generation == world.wanted.generation for r in mine)
+            assert all(r.phase is READY and r.live and r.variant_uid == variant.uid for r in mine)
 
 
-def happen(world: World, kind: str, number: object, phase: object) -> None:
+def happen(world: World, kind: str, number: object, phase: Any) -> None:
     uids = sorted(world.replicas)
     match kind:
         case "turn" if uids:
@@ -374,9 +508,19 @@ def happen(world: World, kind: str, number: object, phase: object) -> None:
                 world.change(uid, phase=GONE)
         case "pass":
             world.now_us += int(str(number)) * MICROS
-        case "want" if world.status is IN_SERVICE:
+        case "update" if world.status is IN_SERVICE:
+            generation = world.wanted.target.generation + 1
             count = int(str(number))
-            world.wanted = replace(want(count, 4 - count), generation=world.wanted.generation + 1)
+            target = fleet(count, 4 - count, version=generation)
+            if phase == "bad":
+                world.bad.add(generation)
+            world.wanted = replace(world.wanted, target=target)
+        case "rescale" if world.status is IN_SERVICE:
+            base = world.wanted.base
+            assert base is not None
+            changed = tuple(replace(v, instance_count=int(str(number)), weight=2.0) for v in base.revision.variants)
+            target = Fleet(world.wanted.target.generation + 1, base.version, replace(base.revision, variants=changed))
+            world.wanted = replace(world.wanted, target=target)
         case "delete" if world.status in (IN_SERVICE, FAILED):
             world.wanted = replace(world.wanted, deleting=True)
         case _:

@@ -1,4 +1,4 @@
-"""SageMaker endpoints: create, describe, list, delete.
+"""SageMaker endpoints: create, describe, list, update, delete.
 
 The example for resource modules: shapes are converted both ways here and nowhere below, every input field is listed
 with how it is treated, and a handler is one call of a use case.
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clary.control import endpoints
+from clary.control import endpoint_changes, endpoints
 from clary.control.desk import Desk
-from clary.domain.endpoint import RevisionVariant
+from clary.domain.endpoint import Desired, Revision, RevisionVariant, VariantProperty
 from clary.domain.states import EndpointStatus
 from clary.edge.aws.operation import Call, Field, Members, Operation
 from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
@@ -26,7 +26,28 @@ CREATE_FIELDS = {
     "DeploymentConfig": Field.REFUSED,
     "Tags": Field.SERVED,
 }
-CREATE_NOTES = {"DeploymentConfig": "Deployment policies come with a later release, together with UpdateEndpoint."}
+_POLICIES = "Deployment policies come with a later release: an update is blue/green, all at once."
+CREATE_NOTES = {"DeploymentConfig": _POLICIES}
+UPDATE_FIELDS = {
+    "EndpointName": Field.SERVED,
+    "EndpointConfigName": Field.SERVED,
+    "RetainAllVariantProperties": Field.SERVED,
+    "ExcludeRetainedVariantProperties": Field.SERVED,
+    "DeploymentConfig": Field.REFUSED,
+    "RetainDeploymentConfig": Field.SERVED,
+}
+UPDATE_NOTES = {"DeploymentConfig": _POLICIES}
+RESCALE_FIELDS = {
+    "EndpointName": Field.SERVED,
+    "DesiredWeightsAndCapacities": Field.SERVED,
+    "DesiredWeightsAndCapacities[].VariantName": Field.SERVED,
+    "DesiredWeightsAndCapacities[].DesiredWeight": Field.SERVED,
+    "DesiredWeightsAndCapacities[].DesiredInstanceCount": Field.SERVED,
+    "DesiredWeightsAndCapacities[].ServerlessUpdateConfig": Field.REFUSED,
+}
+RESCALE_NOTES = {
+    "DesiredWeightsAndCapacities[].ServerlessUpdateConfig": "Serverless variants come with a later release."
+}
 LIST_FIELDS = {
     **NAMED_FIELDS,
     **dict.fromkeys(("LastModifiedTimeBefore", "LastModifiedTimeAfter", "StatusEquals"), Field.SERVED),
@@ -75,6 +96,19 @@ def operations(desk: Desk, options: HoldOptions = HoldOptions()) -> tuple[Operat
         found, more = await endpoints.list_endpoints(desk, caller_of(call), query)
         return page_members(call, "ListEndpoints", members, {"Endpoints": [_summary(record) for record in found]}, more)
 
+    async def update_endpoint(call: Call, members: Members) -> Members:
+        # RetainDeploymentConfig: no policy is ever stored, so the one retained is the default, as it is without.
+        name, config = members["EndpointName"], members["EndpointConfigName"]
+        arn = await endpoint_changes.update_endpoint(desk, caller_of(call), name, config, _retain(members))
+        return {"EndpointArn": arn}
+
+    async def update_endpoint_weights_and_capacities(call: Call, members: Members) -> Members:
+        desired = [
+            Desired(entry["VariantName"], entry.get("DesiredWeight"), entry.get("DesiredInstanceCount"))
+            for entry in members["DesiredWeightsAndCapacities"]
+        ]
+        return {"EndpointArn": await endpoint_changes.rescale(desk, caller_of(call), members["EndpointName"], desired)}
+
     async def delete_endpoint(call: Call, members: Members) -> Members:
         await endpoints.remove(desk, caller_of(call), members["EndpointName"])
         return {}
@@ -84,6 +118,14 @@ def operations(desk: Desk, options: HoldOptions = HoldOptions()) -> tuple[Operat
         Operation("sagemaker", "CreateEndpoint", create_endpoint, CREATE_FIELDS, CREATE_NOTES),
         Operation("sagemaker", "DescribeEndpoint", describe_endpoint, name),
         Operation("sagemaker", "ListEndpoints", list_endpoints, LIST_FIELDS),
+        Operation("sagemaker", "UpdateEndpoint", update_endpoint, UPDATE_FIELDS, UPDATE_NOTES),
+        Operation(
+            "sagemaker",
+            "UpdateEndpointWeightsAndCapacities",
+            update_endpoint_weights_and_capacities,
+            RESCALE_FIELDS,
+            RESCALE_NOTES,
+        ),
         Operation("sagemaker", "DeleteEndpoint", delete_endpoint, name),
     )
 
@@ -98,13 +140,24 @@ def _summary(record: EndpointRecord) -> dict[str, Any]:
     }
 
 
+def _retain(members: Members) -> endpoint_changes.Retain:
+    excluded = members.get("ExcludeRetainedVariantProperties", ())
+    return endpoint_changes.Retain(
+        members.get("RetainAllVariantProperties", False),
+        frozenset(VariantProperty(entry["VariantPropertyType"]) for entry in excluded),
+    )
+
+
 def _described(endpoint: endpoints.Endpoint) -> Members:
     record = endpoint.record
+    # Of a failed update, too: the endpoint is InService then, as before the update.
+    told = record.status in (EndpointStatus.FAILED, EndpointStatus.IN_SERVICE)
     return given(
         **_summary(record),
         EndpointConfigName=endpoint.revision.config_name,
         ProductionVariants=_variants(endpoint),
-        FailureReason=record.failure_reason if record.status is EndpointStatus.FAILED else "",
+        FailureReason=record.failure_reason if told else "",
+        PendingDeploymentSummary=_pending(endpoint),
     )
 
 
@@ -112,18 +165,44 @@ def _variants(endpoint: endpoints.Endpoint) -> list[dict[str, Any]] | None:
     """What is deployed. Before anything is, the service leaves the list out, and so do we."""
     if endpoint.record.status in (EndpointStatus.CREATING, EndpointStatus.FAILED):
         return None
-    return [_variant(variant, endpoint.ready, endpoint.record) for variant in endpoint.revision.variants]
+    pending = endpoint.pending
+    desired = pending.revision if pending is not None and pending.same_version else endpoint.revision
+    return [
+        _variant(variant, wanted, endpoint.ready, endpoint.record)
+        for variant, wanted in zip(endpoint.revision.variants, desired.variants, strict=True)
+    ]
 
 
-def _variant(variant: RevisionVariant, ready: Mapping[str, int], record: EndpointRecord) -> dict[str, Any]:
+def _pending(endpoint: endpoints.Endpoint) -> dict[str, Any] | None:
+    """The update that is under way, where it is to a new configuration (API reference, PendingDeploymentSummary)."""
+    pending = endpoint.pending
+    if pending is None or pending.same_version:
+        return None
+    variants: Revision = pending.revision
+    return {
+        "EndpointConfigName": variants.config_name,
+        "ProductionVariants": [
+            {
+                **_variant(variant, variant, pending.ready, endpoint.record),
+                "InstanceType": variant.instance_type,
+            }
+            for variant in variants.variants
+        ],
+        "StartTime": instant(pending.started_us),
+    }
+
+
+def _variant(
+    variant: RevisionVariant, desired: RevisionVariant, ready: Mapping[str, int], record: EndpointRecord
+) -> dict[str, Any]:
     # The tag resolves to behaviour of this Clary, not to a digest that could be pulled: both names are the same.
     image = {"SpecifiedImage": variant.container.image, "ResolvedImage": variant.container.image}
     return given(
         VariantName=variant.name,
         DeployedImages=[{**image, "ResolutionTime": instant(record.created_us)}],
         CurrentWeight=variant.weight,
-        DesiredWeight=variant.weight,
+        DesiredWeight=desired.weight,
         CurrentInstanceCount=ready.get(variant.name, 0),
-        DesiredInstanceCount=variant.instance_count,
+        DesiredInstanceCount=desired.instance_count,
         RoutingConfig={"RoutingStrategy": variant.routing} if variant.routing else None,
     )

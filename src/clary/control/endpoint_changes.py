@@ -1,0 +1,174 @@
+"""Changes of an endpoint in service: other configuration, other weights and capacities, an older version again.
+
+Each is a new generation: one transaction writes its revision and wakes reconcile, which brings it into service beside
+the one that serves, or gives it up. While one is under way every other change is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, insert, select, update
+
+from clary.control.desk import Caller, Deed, Desk, audit, not_found
+from clary.control.endpoints import KIND, frozen
+from clary.domain.endpoint import Desired, Revision, VariantProperty, admit_update, rescaled, retained
+from clary.domain.errors import Invalid
+from clary.domain.names import arn_of
+from clary.domain.versions import Fleet, Outcome, Version, rollback_target, states_of
+from clary.store.documents import pack, unpack
+from clary.store.endpoints import EndpointRecord, endpoint_record, fleet_of, wishes_of
+from clary.store.named import find
+from clary.store.records import announce
+from clary.store.tables import endpoints, pins, revisions
+
+
+@dataclass(frozen=True)
+class Retain:
+    """What UpdateEndpoint keeps of the endpoint as it is."""
+
+    all: bool = False
+    """RetainAllVariantProperties."""
+    excluded: frozenset[VariantProperty] = field(default_factory=frozenset)
+    """ExcludeRetainedVariantProperties; says nothing unless `all`."""
+
+
+Next = Callable[[Connection, EndpointRecord, Fleet], tuple[int, Revision]]
+"""From an endpoint and what serves: version and revision of the next generation."""
+
+
+async def update_endpoint(desk: Desk, caller: Caller, name: str, config_name: str, retain: Retain = Retain()) -> str:
+    """Want the endpoint to serve another configuration, as a new version; its ARN.
+
+    Raises NotFound for the endpoint, the configuration or a model, InTransition, and Invalid for a failed endpoint.
+    """
+    now_us = desk.clock.now_us()
+
+    def following(connection: Connection, record: EndpointRecord, serves: Fleet) -> tuple[int, Revision]:
+        made = frozen(connection, desk, caller, config_name, now_us)
+        newest = max(wish.version for wish in wishes_of(connection, record.uid))
+        return newest + 1, retained(made, serves.revision, retain.excluded) if retain.all else made
+
+    return (await _change(desk, caller, name, Deed("Update", "", "", now_us), following))[0]
+
+
+async def rescale(desk: Desk, caller: Caller, name: str, desired: Sequence[Desired]) -> str:
+    """Want other weights and instance counts; the version stays. Its ARN. Raises as update_endpoint, and Invalid."""
+
+    def following(_: Connection, __: EndpointRecord, serves: Fleet) -> tuple[int, Revision]:
+        return serves.version, rescaled(serves.revision, desired)
+
+    deed = Deed("Rescale", "", "", desk.clock.now_us())
+    return (await _change(desk, caller, name, deed, following))[0]
+
+
+async def roll_back(desk: Desk, caller: Caller, name: str, to: int | None = None) -> int:
+    """Want version `to` again, or the one that was live before; its number.
+
+    Raises NotFound, InTransition, and Invalid where there is no such version or it is live already.
+    """
+
+    def following(connection: Connection, record: EndpointRecord, serves: Fleet) -> tuple[int, Revision]:
+        wishes = wishes_of(connection, record.uid)
+        number = to if to is not None else rollback_target(wishes, serves.generation)
+        if number is None:
+            raise Invalid(f"The endpoint {record.name} never served another version: there is none to roll back to.")
+        found = [wish for wish in wishes if wish.version == number]
+        if not found:
+            newest = max(wish.version for wish in wishes)
+            raise Invalid(f"The endpoint {record.name} has no version {number}; it has 1 to {newest}.")
+        if number == serves.version:
+            raise Invalid(f"Version {number} of the endpoint {record.name} is live already.")
+        # Weights and capacities as it last served with.
+        good = [wish for wish in found if wish.outcome is Outcome.SERVED] or found
+        return number, fleet_of(connection, record.uid, good[-1].generation).revision
+
+    deed = Deed("Rollback", "", "", desk.clock.now_us())
+    return (await _change(desk, caller, name, deed, following))[1]
+
+
+async def versions(desk: Desk, caller: Caller, name: str) -> list[Version]:
+    """Every version of an endpoint, the newest first; NotFound."""
+
+    def work(connection: Connection) -> list[Version]:
+        row = find(connection, endpoints, caller.scope, name)
+        if row is None:
+            raise not_found(KIND, caller, name)
+        return _versions(connection, endpoint_record(row))
+
+    return await desk.store.read(work)
+
+
+async def version_of(desk: Desk, caller: Caller, name: str, number: int) -> Version:
+    """One version; NotFound for the endpoint, Invalid for the version."""
+    found = await versions(desk, caller, name)
+    for version in found:
+        if version.number == number:
+            return version
+    raise Invalid(f"The endpoint {name} has no version {number}; it has 1 to {found[0].number}.")
+
+
+async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: Next) -> tuple[str, int]:
+    """Write the next generation; the endpoint's ARN and the version it is of."""
+    now_us = deed.at_us
+
+    def work(connection: Connection) -> tuple[str, int]:
+        row = find(connection, endpoints, caller.scope, name)
+        if row is None:
+            raise not_found(KIND, caller, name)
+        record = endpoint_record(row)
+        arn = arn_of(KIND.noun, caller.scope, row.name)
+        admit_update(record.status, row.name, arn)
+        assert record.served_generation is not None, "only an endpoint in service may be updated"
+        version, revision = following(connection, record, fleet_of(connection, row.uid, record.served_generation))
+        generation = row.generation + 1
+        connection.execute(
+            insert(revisions).values(
+                endpoint_uid=row.uid, generation=generation, created_us=now_us, spec=pack(revision), version=version
+            )
+        )
+        connection.execute(
+            update(endpoints).where(endpoints.c.uid == row.uid).values(generation=generation, modified_us=now_us)
+        )
+        announce(connection, KIND.noun, row.uid, now_us)
+        audit(connection, caller, KIND, Deed(deed.action, row.uid, arn, now_us))
+        return arn, version
+
+    return await desk.store.write(work)
+
+
+def _versions(connection: Connection, record: EndpointRecord) -> list[Version]:
+    wishes = wishes_of(connection, record.uid)
+    states = states_of(wishes, record.served_generation)
+    first = {wish.version: wish.generation for wish in reversed(wishes)}
+    latest = {wish.version: wish for wish in wishes}
+    shown = {
+        number: max(
+            (w.generation for w in wishes if w.version == number and w.outcome is Outcome.SERVED), default=generation
+        )
+        for number, generation in first.items()
+    }
+    wanted = {*first.values(), *shown.values()}
+    rows = {
+        row.generation: row
+        for row in connection.execute(
+            select(revisions.c.generation, revisions.c.created_us, revisions.c.spec).where(
+                revisions.c.endpoint_uid == record.uid, revisions.c.generation.in_(wanted)
+            )
+        )
+    }
+    digests: dict[int, dict[str, str]] = {}
+    for pin in connection.execute(select(pins).where(pins.c.endpoint_uid == record.uid, pins.c.digest != "")):
+        digests.setdefault(pin.version, {})[pin.url] = pin.digest
+    return [
+        Version(
+            number=number,
+            state=states[number],
+            created_us=rows[first[number]].created_us,
+            revision=unpack(rows[shown[number]].spec, Revision),
+            reason=latest[number].reason,
+            digests=digests.get(number, {}),
+        )
+        for number in sorted(states, reverse=True)
+    ]

@@ -23,18 +23,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from clary import __version__
 from clary.artifacts.fetch import Artifacts
-from clary.control import endpoint_logs
+from clary.control import endpoint_docs, endpoint_logs
 from clary.control.desk import Desk
 from clary.control.keys import KeyRing, ensure_root
 from clary.control.metrics import MetricDesk
 from clary.dataplane.handoff import HandoffServer
-from clary.edge import admin, logview
+from clary.edge import admin, docs_pages, logview
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import cloudwatch, endpoint_configs, endpoints, models, runtime, sts, tags
 from clary.edge.aws.s3.door import S3Door
 from clary.edge.aws.s3.service import S3Options
 from clary.edge.forward import Routers, is_hot
+from clary.edge.visitor import Doorman, VisitorOptions
 from clary.kit.clock import SystemClock
 from clary.kit.ids import SystemIds
 from clary.kit.lifeline import Lifeline, identity_of
@@ -76,7 +77,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await JSONResponse({"message": "Clary speaks HTTP only here."}, 400)(scope, receive, send)
-        elif scope["path"].startswith("/clary/"):
+        elif scope["path"].startswith("/clary/") or docs_pages.is_page(scope):
             await self.own(scope, receive, send)
         elif is_hot(scope["method"], scope["path"]):
             await self.routers(scope, receive, send)
@@ -143,6 +144,7 @@ async def run(settings: Settings) -> None:
                 admin.Admin(desk, seal, ring, loop.loaded.is_set, admin.AdminOptions(__version__, auth, settings.hosts))
             ),
             *logview.routes(view),
+            *docs_pages.routes(_docs_pages(desk, ring, placement, settings)),
         ]
     )
     http = HttpServer(
@@ -196,6 +198,17 @@ def operations(desk: Desk, metrics: MetricDesk, sessions: Sessions, settings: Se
         *runtime.OPERATIONS,
         *sts.operations(desk, sessions),
     )
+
+
+def _docs_pages(desk: Desk, ring: KeyRing, placement: LocalPlacement, settings: Settings) -> docs_pages.DocsPages:
+    """The pages of endpoints; the signatures on them are what their replicas report."""
+    doorman = Doorman(
+        functools.partial(endpoint_logs.uids_by_region, desk),
+        ring,
+        desk.clock,
+        VisitorOptions(settings.auth == "sigv4", settings.account, settings.region, settings.hosts),
+    )
+    return docs_pages.DocsPages(doorman, functools.partial(endpoint_docs.facts, desk), placement.observed)
 
 
 def _write_server_file(settings: Settings) -> None:

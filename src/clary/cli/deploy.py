@@ -190,12 +190,14 @@ def wait_in_service(api: Api, made: Made, *, quiet: bool) -> str:
 def report(api: Api, made: Made, status: str, took_s: float, row: str, *, as_json: bool) -> None:
     """The end of a deploy: where the model answers, and how to ask it with a `row` of CSV."""
     address = invocation_url(api, made.endpoint)
+    docs = address.removesuffix("invocations") + "docs"
     if as_json:
         print_json(
             {
                 "name": made.endpoint,
                 "status": status,
                 "url": address,
+                "docs": docs,
                 "config": made.resource,
                 "model": made.resource,
                 "artifact": f"s3://{made.bucket}/{made.key}",
@@ -219,7 +221,9 @@ From Python, after  eval "$(clary env)" :
   import boto3
   answer = boto3.client("sagemaker-runtime").invoke_endpoint(
       EndpointName="{made.endpoint}", ContentType="text/csv", Body="{row}")
-  print(answer["Body"].read().decode())"""
+  print(answer["Body"].read().decode())
+
+What it takes, with a form to try it: {docs}"""
     )
 
 

@@ -31,7 +31,7 @@ from clary.dataplane.handoff import HandoffServer
 from clary.edge import admin, docs_pages, logview
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.operation import Operation
-from clary.edge.aws.resources import cloudwatch, endpoint_configs, endpoints, models, runtime, sts, tags
+from clary.edge.aws.resources import cloudwatch, endpoint_configs, endpoints, models, runtime, sts, tags, training_jobs
 from clary.edge.aws.s3.door import S3Door
 from clary.edge.aws.s3.service import S3Options
 from clary.edge.forward import Routers, is_hot
@@ -46,6 +46,8 @@ from clary.placement.local import LocalOptions, LocalPlacement
 from clary.reconcile.act import World
 from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
+from clary.reconcile.training_files import Ground as TrainingGround
+from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
 from clary.settings import OPTIONS, Settings, make_private_folder, resolve, runtime_dir
 from clary.store.seal import load_seal
 from clary.store.sessions import Sessions
@@ -120,6 +122,17 @@ async def run(settings: Settings) -> None:
         cores=len(os.sched_getaffinity(0)),
     )
     loop = Loop(world)
+    training = TrainingLoop(
+        TrainingWorld(
+            store=store,
+            clock=clock,
+            objects=objects,
+            runners=placement,
+            threads=Threads("training", 4),
+            ground=TrainingGround(home / "jobs", home / "logs" / "training", sys.executable, world.cores),
+        ),
+        TrainingOptions(jobs_max=world.cores),
+    )
     door = Door(
         operations=operations(desk, MetricDesk(metrics, quick, clock), sessions, settings),
         keys=ring,
@@ -164,6 +177,7 @@ async def run(settings: Settings) -> None:
     async with Tasks() as tasks:
         tasks.forever("placement", placement.run())
         tasks.forever("reconcile", loop.run())
+        tasks.forever("training", training.run())
         tasks.forever("keys", ring.follow(desk, seal))
         tasks.forever("ingest", Ingest(metrics, home / "spool", clock, slow).run())
         serving = asyncio.create_task(http.serve(sockets=[]), name="http")
@@ -194,6 +208,7 @@ def operations(desk: Desk, metrics: MetricDesk, sessions: Sessions, settings: Se
         *endpoint_configs.operations(desk),
         *endpoints.operations(desk, endpoints.HoldOptions(long_poll=settings.long_poll)),
         *tags.operations(desk),
+        *training_jobs.operations(desk, endpoints.HoldOptions(long_poll=settings.long_poll)),
         *cloudwatch.operations(metrics),
         *runtime.OPERATIONS,
         *sts.operations(desk, sessions),

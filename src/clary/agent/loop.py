@@ -20,7 +20,7 @@ from clary.agent.processes import Exit
 from clary.agent.supervisor import Slot, Supervisor, SupervisorOptions
 from clary.agent.table import ProcessSpec, read_table
 
-STAGES = ("router", "worker", "zygote", "control")
+STAGES = ("router", "runner", "worker", "zygote", "control")
 """The order of a stop: clients first, control last, so that it sees what happens."""
 BOOT_FAILURES_MAX = 3
 """Control that died so often before the server was ever ready will not get better by itself."""

@@ -18,7 +18,7 @@ class ProcessSpec:
     uid: str
     """Immutable; a replica's own uid for a worker."""
     kind: str
-    """`zygote` or `worker`. Control and routers are the agent's own and never stand in the file."""
+    """`zygote`, `worker` or `runner`. Control and routers are the agent's own and never stand in the file."""
     argv: tuple[str, ...]
     """Executed as it is. A worker with a zygote is forked instead, and argv[0] names its interpreter for a spawn."""
     env: dict[str, str] = field(default_factory=dict)

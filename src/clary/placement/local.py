@@ -24,6 +24,7 @@ from clary.placement import forks
 from clary.placement.base import ReplicaSpec, ReplicaState
 from clary.placement.bundle import make_bundle, sweep_bundles
 from clary.placement.observer import AgentEvent, Observed
+from clary.placement.runner import RUNNER, RunnerSpec, runner_of
 from clary.placement.specs import Ground, bundles_of, socket_of, told_of, unused, worker_of, zygote_of
 from clary.replica import frames
 from clary.replica.client import ReplicaLink
@@ -87,14 +88,26 @@ class LocalPlacement:
     async def apply(self, replicas: Sequence[ReplicaSpec]) -> None:
         """Make exactly these run; returns once the table is on disk. A replica in it already is left as it is."""
         async with self._applying:
-            table = await self._wished(replicas)
-            if table != self._table:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                await self._threads.run(lambda: write_table(self._path, table.values()))
-                self._table = table
-                self._watch_replicas()
-                self._changed()
-                await self._tell_agent()
+            await self._replace(await self._wished(replicas))
+
+    async def apply_runners(self, runners: Sequence[RunnerSpec]) -> None:
+        """Make exactly these runners run, beside the replicas; returns once the table is on disk."""
+        async with self._applying:
+            table = {uid: spec for uid, spec in self._table.items() if spec.kind != RUNNER}
+            for runner in runners:
+                row = self._table.get(runner.uid)
+                table[runner.uid] = row or runner_of(runner, self._options.python, await self._ground())
+            await self._replace(table)
+
+    async def _replace(self, table: dict[str, ProcessSpec]) -> None:
+        """Write a changed table and have it read; under `_applying`."""
+        if table != self._table:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            await self._threads.run(lambda: write_table(self._path, table.values()))
+            self._table = table
+            self._watch_replicas()
+            self._changed()
+            await self._tell_agent()
 
     def observed(self) -> Mapping[str, ReplicaState]:
         """The state of every replica in the table."""
@@ -134,7 +147,7 @@ class LocalPlacement:
 
     async def _wished(self, replicas: Sequence[ReplicaSpec]) -> dict[str, ProcessSpec]:
         """The table for a wish. Rows that stand stay: a uid's spec never changes."""
-        table: dict[str, ProcessSpec] = {u: s for u, s in self._table.items() if s.kind == "zygote"}
+        table: dict[str, ProcessSpec] = {u: s for u, s in self._table.items() if s.kind in ("zygote", RUNNER)}
         for replica in replicas:
             standing = self._table.get(replica.uid)
             if standing is None:
@@ -149,9 +162,7 @@ class LocalPlacement:
     async def _new_rows(self, replica: ReplicaSpec) -> tuple[ProcessSpec, ProcessSpec | None]:
         """The rows of a new replica: its own and, unless forking is known to be unsafe, its zygote's."""
         python = replica.python or self._options.python
-        ground = Ground(
-            self._options.runtime_dir, self._options.home / "logs", await self._current_bundle(), self._options.path
-        )
+        ground = await self._ground()
         zygote = None
         try:
             environment = await self._environment(python)
@@ -165,6 +176,10 @@ class LocalPlacement:
                 zygote = zygote_of(replica.runtime, python, environment, known, ground)
                 self._asked[zygote.uid] = (environment, replica.runtime, python)
         return worker_of(replica, python, zygote.uid if zygote else "", ground), zygote
+
+    async def _ground(self) -> Ground:
+        options = self._options
+        return Ground(options.runtime_dir, options.home / "logs", await self._current_bundle(), options.path)
 
     async def _environment(self, python: str) -> str:
         if python == sys.executable or python not in self._environments:

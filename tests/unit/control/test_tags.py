@@ -48,7 +48,7 @@ async def test_what_is_not_there_is_refused(host: Host) -> None:
     with pytest.raises(NotFound):
         await tags.list_tags(host.desk, replace(CALLER, scope=Scope("210987654321", "us-east-1")), ARN + "model/e")
     with pytest.raises(NotServed):
-        await tags.list_tags(host.desk, CALLER, ARN + "training-job/e")
+        await tags.list_tags(host.desk, CALLER, ARN + "processing-job/e")
     with pytest.raises(Invalid):
         await tags.list_tags(host.desk, CALLER, "arn:aws:s3:::bucket")
 

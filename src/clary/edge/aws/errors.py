@@ -14,6 +14,11 @@ from clary.kit import sigv4
 
 SAGEMAKER_NOUNS = {"endpoint-config": "endpoint configuration"}
 """How SageMaker's errors call a kind of resource, where not by its own name."""
+SAGEMAKER_JOBS = {
+    "training-job": "training job",
+    "hyper-parameter-tuning-job": "hyperparameter tuning job",
+}
+"""Kinds whose errors have other words and codes (seen in public reports of the service's answers)."""
 
 
 @dataclass(eq=False)
@@ -51,10 +56,20 @@ def of_domain(service: str, error: domain.DomainError) -> AwsError:
     if isinstance(error, domain.LimitExceeded):
         code = "ResourceLimitExceeded" if service == "sagemaker" else "LimitExceeded"
         return AwsError(code, f"The limit of {error.limit} {error.unit} for {error.what} is reached.")
+    if isinstance(error, domain.AlreadyExists) and error.kind in SAGEMAKER_JOBS:
+        return AwsError("ResourceInUse", _text(error))
     return invalid(service, _text(error))
 
 
 def _text(error: domain.DomainError) -> str:
+    if isinstance(error, (domain.NotFound, domain.AlreadyExists)) and error.kind in SAGEMAKER_JOBS:
+        noun = SAGEMAKER_JOBS[error.kind]
+        if isinstance(error, domain.NotFound):
+            return "Requested resource not found."
+        return (
+            f"{noun.capitalize()} names must be unique within an AWS account and region, and a {noun} with this name "
+            f"already exists ({error.arn})"
+        )
     if isinstance(error, domain.NotFound):
         return f'Could not find {_noun(error.kind)} "{error.arn}".'
     if isinstance(error, domain.AlreadyExists):

@@ -1,0 +1,308 @@
+"""A training job's input and output: objects into its folder, what it made back into objects. Blocking."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+from clary.artifacts.base import Keyed, Limits
+from clary.artifacts.unpack import unpack
+from clary.domain.errors import ArtifactError, DomainError, NotFound
+from clary.domain.instance_types import INSTANCE_TYPES
+from clary.domain.training import Channel, metrics_of, output_key, threads_of
+from clary.store.training import TrainingJob
+from clary.worker import trainer_options as trainer
+
+STARTS_MAX = 3
+"""Starts of a job whose runner ended without a result, where its RetryStrategy does not allow more."""
+_CHUNK_BYTES = 1024 * 1024
+_MANIFEST_BYTES_MAX = 16 * 1024 * 1024
+_URL = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
+_CODE = "code"
+_ARCHIVE = "sourcedir.tar.gz"
+
+
+class Objects(Protocol):
+    """An object store to read from and write to. Blocking; called on threads."""
+
+    def open(self, bucket: str, key: str) -> BinaryIO:
+        """The object's bytes. Raises NotFound for a missing bucket or key."""
+        ...
+
+    def list(self, bucket: str, prefix: str) -> Iterable[Keyed]:
+        """Objects whose keys start with `prefix`, in order. Raises NotFound for a missing bucket."""
+        ...
+
+    def put(self, bucket: str, key: str, source: Iterable[bytes]) -> object:
+        """Write an object. Raises NotFound for a missing bucket."""
+        ...
+
+
+class InputError(Exception):
+    """A job cannot have its input or output; the text is its FailureReason."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every job of this server stands on."""
+
+    jobs: Path
+    """`HOME/jobs`."""
+    logs: Path
+    """`HOME/logs/training`."""
+    python: str
+    cores: int
+
+
+def folder_of(ground: Ground, uid: str) -> Path:
+    """Where a job's files are while it has not ended."""
+    return ground.jobs / uid
+
+
+def log_of(ground: Ground, uid: str) -> Path:
+    """The log of a job: kept after its end. Its stream in /aws/sagemaker/TrainingJobs is `<job>/algo-1-<creation>`."""
+    return ground.logs / uid / "algo-1.log"
+
+
+def stage(objects: Objects, ground: Ground, job: TrainingJob) -> None:
+    """Fetch all input anew and write job.json last. Raises InputError."""
+    folder = folder_of(ground, job.uid)
+    shutil.rmtree(folder, ignore_errors=True)
+    data = folder / trainer.ML / "input" / "data"
+    data.mkdir(parents=True, mode=0o700)
+    for channel in job.spec.channels:
+        (data / channel.name).mkdir()
+        _fetch_channel(objects, channel, data / channel.name, job.scope.region)
+    code = _stage_code(objects, job, folder / trainer.ML)
+    kind = INSTANCE_TYPES.get(job.spec.instance_type)
+    spec = job.spec
+    trainer.write_options(
+        folder,
+        trainer.TrainerOptions(
+            uid=job.uid,
+            job=job.name,
+            arn=job.arn,
+            region=job.scope.region,
+            runtime=spec.runtime,
+            image_tag=spec.image_tag,
+            program=spec.program,
+            code=code,
+            submit_directory=spec.submit_directory,
+            python=ground.python,
+            instance_type=spec.instance_type,
+            threads=threads_of(ground.cores, spec.parallel, kind.vcpus if kind else 0),
+            max_runtime_s=spec.max_runtime_s,
+            hyperparameters=spec.hyperparameters,
+            channels={channel.name: _described(channel) for channel in spec.channels},
+            metrics=metrics_of(spec),
+            environment=spec.environment,
+            starts_max=max(STARTS_MAX, spec.retries_max + 1),
+        ),
+    )
+
+
+def _described(channel: Channel) -> dict[str, str]:
+    """A channel in inputdataconfig.json."""
+    facts = {
+        "ContentType": channel.content_type,
+        "TrainingInputMode": "File",
+        "S3DistributionType": channel.distribution or "FullyReplicated",
+        "RecordWrapperType": "None",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _fetch_channel(objects: Objects, channel: Channel, into: Path, region: str) -> None:
+    found = 0
+    try:
+        for bucket, key, name in _keys(objects, channel):
+            target = _target(into, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with objects.open(bucket, key) as source, target.open("wb") as out:
+                shutil.copyfileobj(source, out, _CHUNK_BYTES)
+            found += 1
+    except NotFound as error:
+        if error.kind == "bucket":
+            found = 0
+        else:
+            raise InputError(f"ClientError: Data download failed: there is no object {error.name}.") from None
+    except OSError as error:
+        raise InputError(f"ClientError: Data download failed: {error.strerror} ({channel.s3_uri}).") from error
+    if not found:
+        raise InputError(
+            f'ClientError: Data download failed:Could not find S3 data under S3 URL "{channel.s3_uri}" given in input '
+            f"data source of channel {channel.name}. Please ensure that the bucket exists in the selected region "
+            f"({region}) and that objects exist under that S3 prefix."
+        )
+
+
+def _keys(objects: Objects, channel: Channel) -> Iterator[tuple[str, str, str]]:
+    """Bucket, key and local name of each object of a channel."""
+    bucket, key = _split(channel.s3_uri)
+    if channel.data_type != "ManifestFile":
+        for entry in objects.list(bucket, key):
+            if not entry.key.endswith("/"):
+                yield bucket, entry.key, _local(key, entry.key)
+        return
+    with objects.open(bucket, key) as source:
+        try:
+            head, *names = json.loads(source.read(_MANIFEST_BYTES_MAX))
+            prefix = str(head["prefix"])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"ClientError: Data download failed: the manifest {channel.s3_uri} is not of the form "
+                '[{"prefix": "s3://..."}, "name", ...].'
+            ) from None
+    for name in names:
+        yield (*_split(prefix + str(name)), str(name))
+
+
+def _local(prefix: str, key: str) -> str:
+    """The name of an object below its channel: what follows the prefix, or the last folder of the prefix."""
+    rest = key[len(prefix) :]
+    if rest and (prefix.endswith("/") or not prefix or rest.startswith("/")):
+        return rest.lstrip("/")
+    return key[prefix.rfind("/") + 1 :]
+
+
+def _target(into: Path, name: str) -> Path:
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/") or "\0" in name:
+        raise InputError(f"ClientError: Data download failed: an object's name, {name!r}, leaves its channel.")
+    return into.joinpath(*parts)
+
+
+def _split(url: str) -> tuple[str, str]:
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise InputError(f"ClientError: Data download failed: {url!r} is not an s3:// address.")
+    return found["bucket"], found["key"]
+
+
+# -- code --------------------------------------------------------------------------------------------------------------
+
+
+def _stage_code(objects: Objects, job: TrainingJob, ml: Path) -> str:
+    """Unpack the code of script mode; its folder below `ml`, empty in algorithm mode."""
+    spec = job.spec
+    if not spec.program:
+        return ""
+    folder = ml / _CODE
+    folder.mkdir()
+    where = spec.submit_directory
+    if where.startswith("s3://"):
+        bucket, key = _split(where)
+        try:
+            with objects.open(bucket, key) as stream:
+                unpack(stream, folder, Limits())
+        except NotFound:
+            raise InputError(f"ClientError: There is no code at {where}.") from None
+        except ArtifactError as error:
+            raise InputError(f"ClientError: The code at {where} cannot be used: {error.cause} {error.remedy}") from None
+        below = _CODE
+    else:
+        below = _from_channel(ml, where, folder)
+    entry = ml / below / spec.program
+    if not entry.is_file():
+        there = ", ".join(sorted(path.name for path in (ml / below).iterdir())[:10])
+        raise InputError(
+            f"AlgorithmError: The entry point {spec.program} is not in {where}, which holds: {there or 'nothing'}."
+        )
+    _check_requirements(ml / below / "requirements.txt")
+    return below
+
+
+def _from_channel(ml: Path, where: str, folder: Path) -> str:
+    """Code that came as a channel: a folder, or a sourcedir.tar.gz in it."""
+    below = where.removeprefix("/opt/ml/").rstrip("/")
+    if ".." in below.split("/"):
+        raise InputError(f"ClientError: The code folder {where} leaves its channel.")
+    source = ml / below
+    archive = source if source.is_file() else source / _ARCHIVE
+    if not archive.is_file():
+        return below
+    try:
+        with archive.open("rb") as stream:
+            unpack(stream, folder, Limits())
+    except ArtifactError as error:
+        raise InputError(f"ClientError: The code at {where} cannot be used: {error.cause} {error.remedy}") from None
+    return _CODE
+
+
+def _check_requirements(path: Path) -> None:
+    """What requirements.txt asks for must be installed already: trainings run in Clary's own environment."""
+    from importlib import metadata
+
+    if not path.is_file():
+        return
+    missing = []
+    for line in path.read_text(errors="replace").splitlines():
+        wish = line.split("#", 1)[0].strip()
+        name = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", wish)
+        if not wish:
+            continue
+        exact = re.fullmatch(r"[A-Za-z0-9._-]+(?:\[[^\]]*\])?\s*==\s*([^\s;,*]+)", wish)
+        try:
+            have = metadata.version(name[0]) if name else None
+        except metadata.PackageNotFoundError:
+            have = None
+        if have is None or (exact and exact[1] != have):
+            missing.append(f"{wish} ({'not installed' if have is None else f'here is {have}'})")
+    if missing:
+        raise InputError(
+            "ClientError: requirements.txt asks for what is not in Clary's own environment, in which trainings run: "
+            f"{', '.join(missing)[:600]}. Install it there, or loosen the file."
+        )
+
+
+# -- output ------------------------------------------------------------------------------------------------------------
+
+
+def deliver(objects: Objects, ground: Ground, job: TrainingJob, result: trainer.TrainerResult) -> str:
+    """Upload what a job made; the URL of its model, empty for a failed job. Raises InputError."""
+    folder = folder_of(ground, job.uid)
+    url = ""
+    if result.outcome != trainer.FAILED:
+        url = _upload(objects, job, folder / trainer.MODEL_ARCHIVE)
+    if result.output:
+        _upload(objects, job, folder / trainer.OUTPUT_ARCHIVE)
+    return url
+
+
+def _upload(objects: Objects, job: TrainingJob, path: Path) -> str:
+    bucket, key = output_key(job.spec.output_path, job.name, path.name)
+    try:
+        with path.open("rb") as source:
+            objects.put(bucket, key, iter(lambda: source.read(_CHUNK_BYTES), b""))
+    except DomainError as error:
+        what = f"there is no bucket {bucket}" if isinstance(error, NotFound) else str(error)
+        raise InputError(f"ClientError: Artifact upload failed: {what} (s3://{bucket}/{key}).") from None
+    except OSError as error:
+        raise InputError(
+            f"ClientError: Artifact upload failed: {error.strerror or error} (s3://{bucket}/{key})."
+        ) from None
+    return f"s3://{bucket}/{key}"
+
+
+def tell_stop(ground: Ground, uid: str) -> None:
+    """Order a job's runner to stop."""
+    (folder_of(ground, uid) / trainer.STOP).touch()
+
+
+def clear(ground: Ground, uid: str) -> None:
+    """Remove a job's folder; its log stays."""
+    shutil.rmtree(folder_of(ground, uid), ignore_errors=True)
+
+
+def sweep(ground: Ground, keep: set[str]) -> None:
+    """Remove folders of jobs that have ended, which a kill of control left behind."""
+    if ground.jobs.is_dir():
+        for entry in os.scandir(ground.jobs):
+            if entry.name not in keep:
+                clear(ground, entry.name)

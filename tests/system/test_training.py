@@ -1,0 +1,224 @@
+"""Training jobs through a real server and real boto3."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import botocore.exceptions
+import numpy
+import psutil
+import pytest
+import xgboost
+
+from tests.support.server import ROLE, Server, wait_until
+from tests.support.training import XGBOOST, channel, ended, fill, packed, request, script_request
+
+BUCKET = "training"
+SCRIPT = """
+import argparse, json, os, signal, sys, time
+parser = argparse.ArgumentParser()
+parser.add_argument("--alpha", type=float)
+parser.add_argument("--mode", default="")
+parser.add_argument("--train", default=os.environ["SM_CHANNEL_TRAIN"])
+parser.add_argument("--model-dir", default=os.environ["SM_MODEL_DIR"])
+given = parser.parse_args()
+import helper
+print("score=%s;" % helper.score(given.alpha), flush=True)
+seen = {name: value for name, value in os.environ.items() if name.startswith(("SM_", "TRAINING_", "COLOUR"))}
+seen["files"] = sorted(str(p) for _, _, names in os.walk(given.train) for p in names)
+def save():
+    with open(os.path.join(given.model_dir, "model.json"), "w") as out:
+        json.dump(seen, out)
+    with open(os.path.join(os.environ["SM_OUTPUT_DATA_DIR"], "notes.txt"), "w") as out:
+        out.write("of interest")
+if given.mode == "fail":
+    raise ValueError("the data is not to my liking")
+if given.mode in ("wait", "stubborn"):
+    def asked(*_):
+        save()
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, asked)
+    print("waiting", flush=True)
+    time.sleep(600)
+save()
+"""
+
+
+@pytest.fixture(scope="module")
+def s3(server: Server) -> Any:
+    client = fill(server, BUCKET)
+    client.put_object(
+        Bucket=BUCKET, Key="code.tar.gz", Body=packed(train_py=SCRIPT, helper_py="def score(a): return a * 2")
+    )
+    return client
+
+
+@pytest.fixture(scope="module")
+def sagemaker(server: Server, s3: Any) -> Any:
+    return server.client("sagemaker")
+
+
+def archive(s3: Any, url: str) -> dict[str, bytes]:
+    """The files of a model.tar.gz."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    raw = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(raw)) as found:
+        return {m.name: found.extractfile(m).read() for m in found if m.isfile()}  # type: ignore[union-attr]
+
+
+def wait_script(server: Server, sagemaker: Any, name: str, mode: str = "wait", **more: Any) -> None:
+    """Start a script that waits, and return once it does."""
+    given = script_request(name, BUCKET, "code.tar.gz", {"alpha": "1", "mode": mode}, **more)
+    sagemaker.create_training_job(**given)
+    wait_until(lambda: "waiting" in log(server, name), f"{name} to wait")
+
+
+def log(server: Server, name: str) -> str:
+    """What a job that has not ended printed."""
+    for folder in (server.home / "jobs").glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if json.loads((folder / "job.json").read_text())["job"] == name:
+                return (server.home / "logs" / "training" / folder.name / "algo-1.log").read_text()
+    return ""
+
+
+def test_the_algorithm_from_csv_to_a_live_endpoint(server: Server, sagemaker: Any, s3: Any) -> None:
+    created = sagemaker.create_training_job(**request("My-Job", BUCKET, Tags=[{"Key": "a", "Value": "b"}]))
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/my-job"
+    assert created["TrainingJobArn"] == arn
+    sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName="My-Job")
+    job = sagemaker.describe_training_job(TrainingJobName="My-Job")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Completed", "Completed")
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{BUCKET}/out/My-Job/output/model.tar.gz"
+    assert [t["Status"] for t in job["SecondaryStatusTransitions"]] == [
+        "Starting", "Downloading", "Training", "Uploading", "Completed",
+    ]  # fmt: skip
+    assert all(t["EndTime"] >= t["StartTime"] for t in job["SecondaryStatusTransitions"])
+    assert {m["MetricName"] for m in job["FinalMetricDataList"]} == {"train:rmse", "validation:rmse"}
+    assert job["InputDataConfig"] == request("x", BUCKET)["InputDataConfig"]
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
+
+    model = archive(s3, job["ModelArtifacts"]["S3ModelArtifacts"])
+    assert list(model) == ["xgboost-model"]
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(model["xgboost-model"]))
+    row = [0.25, 0.5, 0.75, 0.125]
+    sagemaker.create_model(
+        ModelName="from-job",
+        ExecutionRoleArn=ROLE,
+        PrimaryContainer={"Image": XGBOOST, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]},
+    )
+    variant = {"VariantName": "A", "ModelName": "from-job", "InitialInstanceCount": 1, "InstanceType": "ml.t3.medium"}
+    sagemaker.create_endpoint_config(EndpointConfigName="from-job", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="from-job", EndpointConfigName="from-job")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="from-job")
+    answer = float(server.invoke("from-job", ",".join(map(str, row))))
+    assert answer == booster.inplace_predict(numpy.array([row], numpy.float32))[0]
+    sagemaker.delete_endpoint(EndpointName="from-job")
+
+
+def test_a_script_sees_what_the_toolkit_gives(server: Server, sagemaker: Any, s3: Any) -> None:
+    given = script_request("script", BUCKET, "code.tar.gz", {"alpha": "1.5"}, Environment={"COLOUR": "blue"})
+    given["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "score", "Regex": "score=(.*?);"}]
+    sagemaker.create_training_job(**given)
+    job = ended(sagemaker, "script")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert [(m["MetricName"], m["Value"]) for m in job["FinalMetricDataList"]] == [("score", 3.0)]
+    seen = json.loads(archive(s3, job["ModelArtifacts"]["S3ModelArtifacts"])["model.json"])
+    assert seen["files"] == ["a.csv", "b.csv"]
+    assert (seen["SM_HP_ALPHA"], json.loads(seen["SM_HPS"]), seen["COLOUR"]) == ("1.5", {"alpha": 1.5}, "blue")
+    assert (seen["SM_USER_ENTRY_POINT"], seen["SM_MODULE_NAME"]) == ("train.py", "train")
+    assert json.loads(seen["SM_CHANNELS"]) == ["train"]
+    assert seen["TRAINING_JOB_NAME"] == "script"
+    raw = s3.get_object(Bucket=BUCKET, Key="out/script/output/output.tar.gz")["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(raw)) as found:
+        assert "data/notes.txt" in found.getnames()
+
+
+def test_a_script_that_fails_says_why(sagemaker: Any) -> None:
+    sagemaker.create_training_job(**script_request("bad", BUCKET, "code.tar.gz", {"alpha": "1", "mode": "fail"}))
+    job = ended(sagemaker, "bad")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
+    reason = job["FailureReason"]
+    assert reason.startswith("AlgorithmError: ExecuteUserScriptError:\nExitCode 1\n")
+    assert "ValueError: the data is not to my liking" in reason
+    assert 'Command "python train.py --alpha 1 --mode fail", exit code: 1' in reason
+    assert "ModelArtifacts" not in job
+    with pytest.raises(botocore.exceptions.ClientError, match="is in status Failed"):
+        sagemaker.stop_training_job(TrainingJobName="bad")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("no-data", {"InputDataConfig": [channel("train", f"s3://{BUCKET}/nothing/")]}, "Could not find S3 data"),
+        ("no-bucket", {"InputDataConfig": [channel("train", "s3://not-there/x")]}, "Could not find S3 data"),
+        ("no-out", {"OutputDataConfig": {"S3OutputPath": "s3://not-there/x"}}, "there is no bucket not-there"),
+        ("no-rounds", {"HyperParameters": {"eta": "0.1"}}, "UserError: Missing required hyperparameter: num_round"),
+    ],
+)
+def test_what_is_missing_is_the_failure_reason(sagemaker: Any, name: str, change: dict[str, Any], reason: str) -> None:
+    sagemaker.create_training_job(**request(name, BUCKET, **change))
+    job = ended(sagemaker, name)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert reason in job["FailureReason"]
+
+
+def test_stop_gives_the_script_time_to_save(server: Server, sagemaker: Any, s3: Any) -> None:
+    wait_script(server, sagemaker, "stopped")
+    sagemaker.stop_training_job(TrainingJobName="stopped")
+    job = ended(sagemaker, "stopped")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert "model.json" in archive(s3, job["ModelArtifacts"]["S3ModelArtifacts"])
+    assert [t["Status"] for t in job["SecondaryStatusTransitions"]][-3:] == ["Stopping", "Uploading", "Stopped"]
+    found = sagemaker.list_training_jobs(StatusEquals="Stopped")["TrainingJobSummaries"]
+    assert [j["TrainingJobName"] for j in found] == ["stopped"]
+
+
+def test_a_job_that_runs_too_long_is_stopped(sagemaker: Any) -> None:
+    given = script_request("long", BUCKET, "code.tar.gz", {"alpha": "1", "mode": "wait"})
+    given["StoppingCondition"] = {"MaxRuntimeInSeconds": 1}
+    sagemaker.create_training_job(**given)
+    job = ended(sagemaker, "long")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+
+
+def test_a_training_outlives_control_and_its_own_death(server: Server, sagemaker: Any) -> None:
+    wait_script(server, sagemaker, "tough")
+    runner = server.pid_of("clary: training tough")
+    script = psutil.Process(runner).children()[0]
+    control = server.pid_of("clary.assembly")
+    os.kill(control, signal.SIGKILL)
+    wait_until(lambda: server.pids_of("clary.assembly") - {control} and server.healthy(), "another control")
+    assert (psutil.Process(runner).is_running(), script.is_running()) == (True, True)
+    # The runner dies: what it started ends with it, and the job starts anew.
+    os.kill(runner, signal.SIGKILL)
+    wait_until(lambda: server.pids_of("clary: training tough") - {runner}, "another runner")
+    wait_until(lambda: log(server, "tough").count("waiting") == 2, "the script to wait again")
+    assert not script.is_running() or script.status() == psutil.STATUS_ZOMBIE
+    sagemaker.stop_training_job(TrainingJobName="tough")
+    assert ended(sagemaker, "tough")["TrainingJobStatus"] == "Stopped"
+
+
+def test_nothing_is_left_of_jobs_that_ended_but_their_log(server: Server) -> None:
+    wait_until(lambda: not list((server.home / "jobs").iterdir()), "no folder of a job")
+    assert not server.pids_of("clary: training")
+    assert list((server.home / "logs" / "training").glob("*/algo-1.log"))
+    table = json.loads(Path(server.home / "run" / "processes.json").read_text())
+    assert not [row for row in table["processes"] if row["kind"] == "runner"]
+
+
+def test_names_are_unique_and_unknown_ones_refused(sagemaker: Any) -> None:
+    refused = botocore.exceptions.ClientError
+    with pytest.raises(refused, match="Requested resource not found"):
+        sagemaker.describe_training_job(TrainingJobName="nobody")
+    with pytest.raises(refused, match="must be unique") as error:
+        sagemaker.create_training_job(**request("MY-JOB", BUCKET))
+    assert error.value.response["Error"]["Code"] == "ResourceInUse"

@@ -95,9 +95,13 @@ class Wire:
     """Frames of each write."""
     closed: bool = False
     aborted: bool = False
+    paused: bool = False
 
     def send(self, data: bytes) -> None:
         self.batches.append(frames.frames([data]))
+
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
 
     def abort(self) -> None:
         self.aborted = True
@@ -120,6 +124,14 @@ class Wire:
     ) -> None:
         tlvs = {Tag.STATUS: frames.u16(status), **(head or {}), Tag.CONTENT_TYPE: b"text/csv"}
         self.replica.link_answer(frame.id, frames.encode_head(tlvs), body)
+
+    def chunk(self, frame: Frame, body: bytes, head: dict[int, bytes] | None = None) -> None:
+        """A part of a streamed answer; `head` on the first."""
+        self.replica.link_frame(Frame(Kind.CHUNK, frame.id, head or {}, body))
+
+    def end(self, frame: Frame, error: bytes = b"", message: bytes = b"") -> None:
+        self.replica.link_frame(Frame(Kind.END, frame.id, {Tag.ERROR: error} if error else {}, message))
+        self.replica.link_read()
 
     def answer_last(self, body: bytes = b"1.5", status: int = 200, head: dict[int, bytes] | None = None) -> None:
         """Answer the whole last batch, as one read of the link."""
@@ -212,15 +224,17 @@ class Rig:
             connection.sweep(now_s)
 
 
-def invocation(body: bytes = b"1,2", name: str = "ridge", **headers: str) -> bytes:
+def invocation(body: bytes = b"1,2", name: str = "ridge", *, stream: bool = False, **headers: str) -> bytes:
     """A request's bytes; `target_variant` is the header X-Amzn-SageMaker-Target-Variant, `own` ones are themselves."""
     own = {"host", "content_type", "accept", "authorization", "origin", "sec_fetch_site", "connection", "expect"}
+    own -= {"accept"} if stream else set()
     lines = {"Host": "127.0.0.1:8430", "Content-Type": "text/csv", "Content-Length": str(len(body))}
     for key, value in headers.items():
         title = key.replace("_", "-").title()
         lines[title if key in own else f"X-Amzn-SageMaker-{title}"] = value
     text = "".join(f"{key}: {value}\r\n" for key, value in lines.items())
-    return f"POST /endpoints/{name}/invocations HTTP/1.1\r\n{text}\r\n".encode("latin-1") + body
+    path = f"/endpoints/{name}/invocations" + ("-response-stream" if stream else "")
+    return f"POST {path} HTTP/1.1\r\n{text}\r\n".encode("latin-1") + body
 
 
 def variant(name: str = "AllTraffic", weight: float = 1.0, replicas: int = 1, uid: str = "") -> VariantRoute:

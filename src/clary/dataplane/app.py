@@ -39,6 +39,10 @@ class App(Protocol):
         """The client of this exchange is gone."""
         ...
 
+    def resumed(self, exchange: Exchange) -> None:
+        """The client of this exchange takes more of its answer's parts again."""
+        ...
+
     def hand_over(self, transport: asyncio.Transport, read: bytes) -> bytes | None:
         """Give the socket and the bytes already read to control: None when it is on its way, else the refusal.
 

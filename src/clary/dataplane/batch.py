@@ -13,18 +13,16 @@ import hashlib
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
 
+from clary.dataplane.calls import Call, Outcomes, Wire
 from clary.dataplane.choose import share
-from clary.dataplane.http import Exchange
 from clary.dataplane.limits import Limits
 from clary.kit.clock import Clock
 from clary.replica import frames
 from clary.replica.client import Report
 from clary.replica.frames import Frame, FrameError, Kind, Tag
 
-if TYPE_CHECKING:
-    from clary.dataplane.live import LiveVariant
+__all__ = ("Call", "Outcomes", "Replica", "VariantQueue", "Wire")
 
 _PREFIX = struct.Struct(">IBQH")
 _TAIL = struct.Struct(">BH36sBHI")
@@ -34,71 +32,6 @@ _REQUEST_ID = int(Tag.REQUEST_ID)
 _DEADLINE_MS = int(Tag.DEADLINE_MS)
 _FRAME_OVERHEAD = 11
 """Bytes of a frame's prefix that its length counts."""
-
-
-class Call(Exchange):
-    """One invocation."""
-
-    __slots__ = (
-        "alone", "arrived_s", "body", "deadline_s", "delivered", "done", "frame_id", "logs_url", "replica",
-        "request_id", "sent_s", "tlvs", "variant",
-    )  # fmt: skip
-
-    alone: bool
-    arrived_s: float
-    """Monotonic; so are `sent_s` (0 until delivered) and `deadline_s`."""
-    body: bytes
-    deadline_s: float
-    delivered: int
-    """Replicas that it was delivered to."""
-    done: bool
-    """Answered, or its client is gone."""
-    frame_id: int
-    logs_url: str
-    replica: Replica
-    """Where it was delivered to last, under `frame_id`; unset until then."""
-    request_id: bytes
-    """36 bytes."""
-    sent_s: float
-    tlvs: bytes
-    """The frame's header but for request id and deadline."""
-    variant: LiveVariant
-
-
-class Outcomes(Protocol):
-    """What becomes of a call; each answers it."""
-
-    def answered(self, call: Call, head: bytes, body: bytes) -> None:
-        """The replica answered; `head` are the frame's TLVs."""
-        ...
-
-    def crashed(self, call: Call) -> None:
-        """Its worker died and it is not tried again, or its body is known to kill workers."""
-        ...
-
-    def timed_out(self, call: Call) -> None:
-        """No answer in time, though there was a replica."""
-        ...
-
-    def unavailable(self, call: Call) -> None:
-        """No replica was there in time."""
-        ...
-
-
-class Wire(Protocol):
-    """The part of a ReplicaLink that a replica writes to."""
-
-    def send(self, data: bytes) -> None:
-        """Write whole frames."""
-        ...
-
-    def abort(self) -> None:
-        """Close the connection; the link connects again."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection for good."""
-        ...
 
 
 class Replica:
@@ -140,12 +73,45 @@ class Replica:
         del self.inflight[frame_id]
 
     def link_frame(self, frame: Frame) -> None:
+        if frame.kind in (Kind.CHUNK, Kind.END):
+            self._streamed(frame)
+            return
         if frame.kind is not Kind.DRAIN:
             raise FrameError(f"a replica sent {frame.kind.name}, which nobody asked for")
         # It finishes what it has; the process that follows it, if any, is found by the reconnecting link.
         self.live = False
         self._draining = True
         self._queue.forget(self)
+
+    def _streamed(self, frame: Frame) -> None:
+        call = self.inflight.get(frame.id)
+        if call is None:
+            return
+        if not call.stream:
+            raise FrameError(f"a replica sent {frame.kind.name} for a request that wants one answer")
+        queue = self._queue
+        if frame.kind is Kind.CHUNK:
+            if not call.done:
+                queue.outcomes.part(call, frame)
+                self._hold(call, call.paused)
+            return
+        if queue.poison:
+            queue.forgive(call.body)
+        if not call.done:
+            queue.answered += 1
+            queue.outcomes.ended(call, frame)
+        del self.inflight[frame.id]
+
+    def _hold(self, call: Call, paused: bool) -> None:
+        """Let a model wait for a client that does not keep up; where others share its replica, memory waits instead."""
+        call.paused = paused and self.calls_max == 1
+        if self.wire is not None and self.calls_max == 1:
+            self.wire.pause(call.paused)
+
+    def resume(self, call: Call) -> None:
+        """The client of a call keeps up again, or is gone."""
+        if call.paused:
+            self._hold(call, False)
 
     def link_read(self) -> None:
         if self.inflight:
@@ -250,6 +216,7 @@ class VariantQueue:
         """The client is gone: what waits is dropped, what was delivered is cancelled; the link stays as it is."""
         call.done = True
         if call.delivered:  # else it is skipped when its turn comes
+            call.replica.resume(call)
             _cancel(call)
 
     def take_waiting(self) -> list[Call]:
@@ -281,6 +248,7 @@ class VariantQueue:
             for call in list(replica.inflight.values()):
                 if call.deadline_s <= now_s and not call.done:
                     self.outcomes.timed_out(call)
+                    replica.resume(call)
                     _cancel(call)
 
     # -- replicas ------------------------------------------------------------------------------------------------------
@@ -301,7 +269,7 @@ class VariantQueue:
         """A worker died with these calls delivered and not answered."""
         self.forget(replica)
         for call in calls:
-            if not replica.pure:
+            if not replica.pure or call.begun:
                 self.outcomes.crashed(call)
             elif call.delivered == 1:
                 call.alone = True
@@ -371,6 +339,8 @@ class VariantQueue:
             call.replica = replica
             call.sent_s = now_s
             call.delivered += 1
+            if call.stream:
+                call.deadline_s = call.arrived_s + self._limits.stream_s
             left_ms = int((call.deadline_s - now_s) * 1000)
             # REQUEST_ID and DEADLINE_MS differ with each call, what stands before them with each kind of head.
             last = tail(_REQUEST_ID, 36, call.request_id, _DEADLINE_MS, 4, left_ms if left_ms > 0 else 0)

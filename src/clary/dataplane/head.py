@@ -16,7 +16,7 @@ import httptools
 if TYPE_CHECKING:
     from clary.dataplane.plan import Plan
 
-_HOT = re.compile(rb"/endpoints/([^/?#]+)/invocations(?:\?([^#]*))?\Z").match
+_HOT = re.compile(rb"/endpoints/([^/?#]+)/invocations(-response-stream)?(?:\?([^#]*))?\Z").match
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ \r\n]+ HTTP/1\.[01]\Z").match
 
 
@@ -39,6 +39,7 @@ class Head:
         "expect_continue",
         "headers",
         "host",
+        "http10",
         "keep_alive",
         "method",
         "name",
@@ -46,6 +47,7 @@ class Head:
         "plan",
         "query",
         "repeated",
+        "stream",
     )
 
     def __init__(self, method: str, target: bytes) -> None:
@@ -53,8 +55,11 @@ class Head:
         hot = _HOT(target)
         self.name: str | None = None
         """Endpoint name of a hot request, percent-decoded; None: not the router's to answer."""
+        self.stream = False
+        """The answer is wanted as an event stream (InvokeEndpointWithResponseStream)."""
         if hot and method == "POST":
             self.name = unquote_to_bytes(hot[1]).decode("utf-8", "replace")
+            self.stream = hot[2] is not None
         path, _, query = target.partition(b"?")
         self.path = path.decode("latin-1")
         self.query = query.decode("latin-1")
@@ -67,6 +72,7 @@ class Head:
         self.body_bytes = 0
         """Content-Length; 0 for a chunked body, whose length nobody knows yet."""
         self.chunked = False
+        self.http10 = False
         self.keep_alive = True
         self.expect_continue = False
         self.plan: Plan | None = None
@@ -151,6 +157,7 @@ def _fill(head: Head, pairs: list[tuple[str, str]], *, http10: bool) -> None:
     head.headers, head.repeated = headers, frozenset(repeated)
     head.host = headers["host"]
     head.body_bytes, head.chunked = int(length), coding is not None
+    head.http10 = http10
     # HTTP/1.0 clients get one answer a connection: none that matters keeps it alive.
     head.keep_alive = not http10 and "close" not in connection
     head.expect_continue = bool(expect) and not http10

@@ -13,31 +13,16 @@ from typing import cast
 from clary.dataplane.answers import with_connection_close
 from clary.dataplane.app import App
 from clary.dataplane.chunked import ChunkedBody, too_large
+from clary.dataplane.exchange import Exchange
 from clary.dataplane.head import Head, Refused, check_first_line, parse_head
 from clary.dataplane.limits import Limits
+
+__all__ = ("Connection", "Exchange")
 
 _HEAD, _BODY, _CHUNKED, _STUCK, _DISCARD = range(5)
 _END = b"\r\n\r\n"
 _CR = 13
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Exchange:
-    """One request whose answer is still to come; written when all before it are."""
-
-    __slots__ = ("connection", "keep_alive", "response")
-
-    def __init__(self, connection: Connection | None) -> None:
-        self.connection = connection
-        """None once the client is gone."""
-        self.keep_alive = True
-        self.response: bytes | None = None
-
-    def answer(self, response: bytes) -> None:
-        """Give the whole response; dropped where the client went away."""
-        self.response = response
-        if self.connection is not None:
-            self.connection.answered(self)
 
 
 class Connection(asyncio.Protocol):
@@ -89,6 +74,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        if self._pending and self._pending[0].begun:
+            self._app.resumed(self._pending[0])
         self._resume()
 
     def eof_received(self) -> bool:
@@ -235,16 +222,38 @@ class Connection(asyncio.Protocol):
         if not pending or pending[0] is not exchange or transport is None:
             return
         while pending and (response := pending[0].response) is not None:
-            if pending.popleft().keep_alive:
-                transport.write(response)
+            done = pending.popleft()
+            if done.begun:
+                transport.write(b"".join(done.parts or ()) + response)
             else:
-                transport.write(with_connection_close(response))
+                transport.write(response if done.keep_alive else with_connection_close(response))
+            if not done.keep_alive:
                 self._finish()
                 return
+        if pending and pending[0].begun:
+            self._catch_up(pending[0], transport)
         if self._phase == _STUCK:
             self._resume()
         if self._final and not pending and not self._buffer:
             self._finish()
+
+    def parted(self, exchange: Exchange, data: bytes) -> bool:
+        """An exchange has some of its response; whether the client takes more now."""
+        transport = self.transport
+        if transport is None:
+            return True
+        if self._pending and self._pending[0] is exchange:
+            transport.write(data)
+            return not self._write_paused
+        exchange.parts = [*(exchange.parts or ()), data]
+        return False
+
+    def _catch_up(self, exchange: Exchange, transport: asyncio.Transport) -> None:
+        """It is this exchange's turn: write the parts it has, have the others sent."""
+        transport.write(b"".join(exchange.parts or ()))
+        exchange.parts = None
+        if not self._write_paused:
+            self._app.resumed(exchange)
 
     def _refuse(self, refused: Refused) -> None:
         """Answer in turn, read no further request."""

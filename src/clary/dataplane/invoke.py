@@ -1,4 +1,4 @@
-"""InvokeEndpoint on the hot path: from a whole request to its whole answer.
+"""InvokeEndpoint on the hot path: from a whole request to its whole answer, or to one in parts.
 
 What a microsecond goes to is measured by bench/router.py; what is the same for equal heads or answers is made once.
 """
@@ -6,10 +6,10 @@ What a microsecond goes to is measured by bench/router.py; what is the same for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from clary.dataplane import answers
+from clary.dataplane import answers, streams
 from clary.dataplane.auth import region_of
 from clary.dataplane.batch import Call
 from clary.dataplane.head import Head, Refused
@@ -20,7 +20,7 @@ from clary.dataplane.plan import Plan, not_found, plan_of, validation
 from clary.kit import loopback
 from clary.kit.clock import MICROS, Clock
 from clary.replica import frames
-from clary.replica.frames import Tag
+from clary.replica.frames import Frame, Tag
 
 _PREFIXES_MAX = 256
 # How a worker's answers begin: STATUS, then three timings, which the response is not made of. Then what is fixed.
@@ -96,13 +96,14 @@ class HotPath:
             name = plan.endpoint.route.name
             return self.refusal(validation(f"No production variant of endpoint {name} has a weight above 0."))
         call = Call(connection)
-        call.alone = call.done = False
+        call.alone = call.done = call.paused = False
         call.delivered = 0
         call.arrived_s = now_s = self._monotonic_s()
         call.body = body
         call.deadline_s = now_s + self.limits.handler_s
         call.logs_url = plan.logs_url
         call.request_id = self._request_id()
+        call.stream = plan.stream
         call.tlvs = plan.tlvs
         call.variant = variant
         variant.series.concurrent += 1
@@ -130,6 +131,11 @@ class HotPath:
             exchange.variant.queue.abandoned(exchange)
             self._count(exchange, 0, model_error=False)
 
+    def resumed(self, exchange: Exchange) -> None:
+        """The client takes more: so may the model give more."""
+        if isinstance(exchange, Call) and exchange.paused:
+            exchange.replica.resume(exchange)
+
     def hand_over(self, transport: asyncio.Transport, read: bytes) -> bytes | None:
         """Pass the socket to control, or say that control is down."""
         refusal = self.refusal(
@@ -150,7 +156,7 @@ class HotPath:
             key = head
         known = variant.prefixes.get(key) or self._learn(variant, key, head)
         if known is None:
-            self._model_error(call, head, body)
+            self._model_error(call, frames.decode_head(head), body)
             return
         status, prefix = known
         # As _count, without the call: this is the line that every good answer takes.
@@ -168,6 +174,26 @@ class HotPath:
             b"%bx-amzn-RequestId: %b\r\n%bContent-Length: %d\r\n\r\n%b"
             % (prefix, call.request_id, self._date.line, len(body), body)
         )
+
+    def part(self, call: Call, frame: Frame) -> None:
+        data = b""
+        if not call.begun:
+            if not 200 <= frames.number(frame.head, Tag.STATUS, 500) < 300:
+                self._model_error(call, frame.head, bytes(frame.body))
+                return
+            data = self._stream_head(call, frame.head)
+        call.paused = not call.part(data + streams.part(bytes(frame.body)))
+
+    def ended(self, call: Call, frame: Frame) -> None:
+        error = frames.text(frame.head, Tag.ERROR)
+        if error:
+            code = streams.TIME_EXCEEDED if error == "timeout" else streams.BROKEN
+            message = bytes(frame.body).decode("utf-8", "replace")
+            self._broken(call, code, answers.TIMED_OUT if error == "timeout" else message)
+            return
+        call.done = True
+        self._count(call, 200, model_error=False)
+        call.answer((b"" if call.begun else self._stream_head(call, frame.head)) + streams.END)
 
     def crashed(self, call: Call) -> None:
         self._failed(call, 0, answers.CRASHED)
@@ -245,8 +271,18 @@ class HotPath:
             variant.prefixes[key] = known
         return known
 
-    def _model_error(self, call: Call, head: bytes, body: bytes) -> None:
-        tlvs = frames.decode_head(head)
+    def _stream_head(self, call: Call, tlvs: Mapping[int, bytes]) -> bytes:
+        head = streams.head(call.variant.route.name, tlvs, call.request_id, self._date.line)
+        return head if call.keep_alive else answers.with_connection_close(head)
+
+    def _broken(self, call: Call, code: str, message: str) -> None:
+        """A stream fails after its head is out: the error is its last event."""
+        call.done = True
+        self._count(call, 0, model_error=True)
+        head = b"" if call.begun else self._stream_head(call, {})
+        call.answer(head + streams.broken(code, message))
+
+    def _model_error(self, call: Call, tlvs: Mapping[int, bytes], body: bytes) -> None:
         status = frames.number(tlvs, Tag.STATUS, 500)
         message = body[: 2 * answers.MESSAGE_CHARS_MAX].decode("utf-8", "replace")
         if status == 0 and frames.text(tlvs, Tag.ERROR) == "timeout":
@@ -254,6 +290,9 @@ class HotPath:
         self._failed(call, status, message)
 
     def _failed(self, call: Call, status: int, message: str) -> None:
+        if call.begun:
+            self._broken(call, streams.TIME_EXCEEDED if message is answers.TIMED_OUT else streams.BROKEN, message)
+            return
         route = call.variant.endpoint.route
         members = answers.model_error_members(
             status,

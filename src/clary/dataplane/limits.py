@@ -23,6 +23,8 @@ class Limits:
     """A kept-alive connection without a request is closed after this: above the 60 s that botocore keeps one."""
     handler_s: float = 60.0
     """From a whole request to its answer, waiting included (hosting FAQ: containers answer within 60 s)."""
+    stream_s: float = 480.0
+    """From a whole request to the end of its response stream, once a replica has it (hosting FAQ: 8 minutes)."""
     linger_s: float = 2.0
     """How long bytes of a refused request are still read and dropped, so that the refusal is not lost to a reset."""
     connections_max: int = 16_384

@@ -1,4 +1,5 @@
-"""From a hot head to a plan: which endpoint, which variant, what the replica is told (InvokeEndpoint's headers).
+"""From a hot head to a plan: which endpoint, which variant, what the replica is told (headers of InvokeEndpoint and of
+InvokeEndpointWithResponseStream).
 
 Rules: API reference, InvokeEndpoint, and botocore's sagemaker-runtime model, whose lengths and patterns these are.
 """
@@ -35,9 +36,17 @@ _LATER = {
 class Plan:
     """What is to be done with every request of one head, under one snapshot."""
 
-    __slots__ = ("endpoint", "logs_url", "table", "tlvs", "variant")
+    __slots__ = ("endpoint", "logs_url", "stream", "table", "tlvs", "variant")
 
-    def __init__(self, table: Table, endpoint: LiveEndpoint, variant: LiveVariant | None, tlvs: bytes, host: str):
+    def __init__(
+        self,
+        table: Table,
+        endpoint: LiveEndpoint,
+        variant: LiveVariant | None,
+        tlvs: bytes,
+        host: str,
+        stream: bool = False,
+    ):
         self.table = table
         self.endpoint = endpoint
         self.variant = variant
@@ -45,6 +54,8 @@ class Plan:
         self.tlvs = tlvs
         """The part of the REQUEST frame's header that the head decides."""
         self.logs_url = f"http://{host}/clary/logs/{endpoint.route.name}"
+        self.stream = stream
+        """The answer is wanted in parts."""
 
 
 def plan_of(table: Table, head: Head, account: str, region: str) -> Plan:
@@ -68,7 +79,7 @@ def plan_of(table: Table, head: Head, account: str, region: str) -> Plan:
         if variant is None:
             names = ", ".join(endpoint.by_name)
             raise validation(f"Variant {target} of endpoint {endpoint.route.name} not found. It has: {names}.")
-    return Plan(table, endpoint, variant, tlvs, head.host)
+    return Plan(table, endpoint, variant, tlvs, head.host, head.stream)
 
 
 def not_found(name: str, account: str) -> Refused:
@@ -93,10 +104,13 @@ def _frame_head(head: Head) -> dict[int, bytes]:
     twice = sorted(name for name in head.repeated if name.startswith(_SAGEMAKER) or name == "content-type")
     if twice:
         raise validation(f"The header {twice[0]} is given more than once.")
-    tlvs: dict[int, bytes] = {}
+    if head.stream and head.http10:
+        raise Refused(505, "HttpVersionNotSupported", "A response stream needs HTTP/1.1.")
+    tlvs: dict[int, bytes] = {Tag.STREAM: b""} if head.stream else {}
     for name, member, tag in (
         ("content-type", "contentType", Tag.CONTENT_TYPE),
-        ("accept", "accept", Tag.ACCEPT),
+        # With a stream the header Accept is the transport's own (API reference, InvokeEndpointWithResponseStream).
+        (_SAGEMAKER + "accept" if head.stream else "accept", "accept", Tag.ACCEPT),
         (_SAGEMAKER + "custom-attributes", "customAttributes", Tag.CUSTOM_ATTRIBUTES),
     ):
         value = given(name)

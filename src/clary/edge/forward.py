@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"upgrade", b"proxy-connection", b"expect"}
 )
+_HOT = ("/invocations", "/invocations-response-stream")
 _ANSWER_S = 660.0
 """Above any deadline that a router keeps itself: the router answers first."""
 _RELOAD_S = 1.0
@@ -78,7 +79,7 @@ class Routers:
 
 def is_hot(method: str, path: str) -> bool:
     """Whether a router serves this request: an invocation of an endpoint."""
-    return method == "POST" and path.startswith("/endpoints/") and path.endswith("/invocations")
+    return method == "POST" and path.startswith("/endpoints/") and path.endswith(_HOT)
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:

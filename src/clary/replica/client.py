@@ -95,6 +95,12 @@ class ReplicaLink:
         if self._protocol is not None and self._protocol.transport is not None:
             self._protocol.transport.write(data)
 
+    def pause(self, paused: bool) -> None:
+        """Read no more for a while, so that the replica's answers wait in it; or read again."""
+        transport = None if self._protocol is None else self._protocol.transport
+        if transport is not None and not transport.is_closing() and transport.is_reading() is paused:
+            (transport.pause_reading if paused else transport.resume_reading)()
+
     def abort(self) -> None:
         """Close the connection at once; `run` makes a new one."""
         if self._protocol is not None and self._protocol.transport is not None:

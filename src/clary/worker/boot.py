@@ -16,8 +16,10 @@ from typing import Union
 
 from clary.kit.lifeline import Lifeline, identity_of
 from clary.runtimes.base import Joins
+from clary.runtimes.handler import Handler
 from clary.worker import child, watchdog
 from clary.worker.executor import Executor
+from clary.worker.handling import HandlerExecutor
 from clary.worker.load import Loaded, Refused, load, timed_out
 from clary.worker.options import WorkerOptions, read_options
 from clary.worker.report import WorkerLog
@@ -29,6 +31,7 @@ def main() -> int:
     options = read_options(os.environ)
     me = identity_of(os.environ)
     log = WorkerLog(options.endpoint, options.variant, options.uid)
+    child.show_prints()
     listener = listen(options.socket)
     address = Path(options.socket)
     inode = address.stat().st_ino
@@ -87,17 +90,23 @@ class Replica:
         for note in outcome.model.notes:
             self._log.write(note, "warning")
         self._log.write("The model is ready.", load_ms=report.load_ms, libraries=dict(report.libraries))
-        executor = Executor(
-            outcome.model,
-            outcome.joins,
-            self._log,
-            rows_max=self._options.rows_max,
-            predict_overrun_ns=int(self._options.predict_overrun_s * 1e9),
-            columns=outcome.signature.columns,
-        )
+        executor = self._executor(outcome)
         watchdog.watch(executor, self._log)
         credits = 1 if outcome.joins is Joins.NEVER else self._options.credits
         return Server(self._listener, self._options, self._nonce, report.to_json(), executor, credits=credits)
+
+    def _executor(self, loaded: Loaded) -> Executor | HandlerExecutor:
+        overrun_ns = int(self._options.predict_overrun_s * 1e9)
+        if isinstance(loaded.model, Handler):
+            return HandlerExecutor(loaded.model, self._log, predict_overrun_ns=overrun_ns)
+        return Executor(
+            loaded.model,
+            loaded.joins,
+            self._log,
+            rows_max=self._options.rows_max,
+            predict_overrun_ns=overrun_ns,
+            columns=loaded.signature.columns,
+        )
 
 
 def _lines(error: BaseException) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import deque
+from collections.abc import Mapping
 from typing import Callable, NamedTuple, Optional
 
 from clary.replica import frames
@@ -43,6 +44,8 @@ class Head(NamedTuple):
     alone: bool
     stream: bool
     target_model: str
+    custom_attributes: str
+    inference_id: str
 
 
 class Request:
@@ -71,6 +74,10 @@ class Link:
         self.socket = peer
         self.waiting: deque[Request] = deque()
         """Requests that arrived and were not taken."""
+        self.serving: dict[int, Request] = {}
+        """Requests whose answer may come in parts, while it does, by frame id."""
+        self.turn: Callable[[int], None] = _no_turn
+        """Lets the server take what arrives within so many milliseconds; for whoever answers in parts."""
         self.greeted = False
         self.draining = False
         """The peer sends no more requests."""
@@ -169,6 +176,8 @@ class Link:
             Tag.ALONE in raw,
             Tag.STREAM in raw,
             frames.text(raw, Tag.TARGET_MODEL),
+            frames.text(raw, Tag.CUSTOM_ATTRIBUTES),
+            frames.text(raw, Tag.INFERENCE_ID),
         )
         if tail_at >= at and len(self._heads) < _HEADS_MAX and _stands_alone(data[at:tail_at]):
             self._heads[data[at:tail_at]] = head
@@ -186,12 +195,18 @@ class Link:
         body: bytes,
         timings: tuple[int, int, int],
         error: bytes = b"",
+        attributes: bytes = b"",
     ) -> None:
-        """Queue one answer. `timings`: PREDICT_US, QUEUE_US, BATCH_ROWS. `flush` writes it."""
+        """Queue one answer. `timings`: PREDICT_US, QUEUE_US, BATCH_ROWS; `attributes`: CUSTOM_ATTRIBUTES.
+
+        `flush` writes it. Where a stream is wanted it is one of one part.
+        """
         predict_us, queue_us, rows = timings
         extra = _TLV.pack(1, len(content_type)) + content_type if content_type else b""
         if error:
             extra += _TLV.pack(Tag.ERROR, len(error)) + error
+        if attributes:
+            extra += _TLV.pack(Tag.CUSTOM_ATTRIBUTES, len(attributes)) + attributes
         head_bytes = _ANSWER_HEAD_BYTES + len(extra)
         self._out.append(
             _ANSWER.pack(
@@ -207,6 +222,14 @@ class Link:
         if self._out_bytes > _FLUSH_BYTES:
             self.flush()
 
+    def chunk(self, request: Request, head: Mapping[int, bytes], body: bytes) -> None:
+        """Queue a part of a streamed answer; the first carries STATUS and CONTENT_TYPE."""
+        self.send(frames.encode(Kind.CHUNK, request.id, head, len(body)) + body)
+
+    def end(self, request: Request, head: Mapping[int, bytes], message: bytes = b"") -> None:
+        """Queue the end of a streamed answer: with ERROR in `head`, and `message`, where it broke."""
+        self.send(frames.encode(Kind.END, request.id, head, len(message)) + message)
+
     def send(self, frame: bytes) -> None:
         """Queue a frame."""
         self._out.append(frame)
@@ -216,6 +239,11 @@ class Link:
     def pending(self) -> bool:
         """Whether bytes wait to be written."""
         return bool(self._out)
+
+    @property
+    def out_bytes(self) -> int:
+        """Bytes that wait to be written; 0 once the peer is gone."""
+        return 0 if self.closed else self._out_bytes
 
     def flush(self) -> None:
         """Write what the peer takes now."""
@@ -239,12 +267,19 @@ class Link:
             self.closed = True
 
     def cancel(self, frame_id: int) -> Optional[Request]:  # noqa: UP045 - Python 3.9
-        """Mark a request that waits; None where it was taken already."""
+        """Mark a request that waits or is answered in parts; None where it was taken already."""
+        if frame_id in self.serving:
+            self.serving[frame_id].cancelled = True
+            return self.serving[frame_id]
         for request in self.waiting:
             if request.id == frame_id:
                 request.cancelled = True
                 return request
         return None
+
+
+def _no_turn(wait_ms: int) -> None:
+    """Of a link that no server serves."""
 
 
 def _stands_alone(raw: bytes) -> bool:

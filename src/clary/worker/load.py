@@ -9,6 +9,7 @@ from typing import Optional, Union
 
 from clary.domain.signature import Example, ModelSignature
 from clary.runtimes.base import Joins, LoadError, LoadOptions, Model, ModelError, Runtime, joins_of
+from clary.runtimes.handler import Handler
 from clary.runtimes.registry import UnknownRuntimeError, runtime_named
 from clary.worker import describe
 from clary.worker.options import WorkerOptions
@@ -77,7 +78,7 @@ def _ready(
         runtime=options.runtime,
         pid=pid,
         joins=joins_of(runtime, model).value,
-        pure=runtime.pure,
+        pure=runtime.pure and not isinstance(model, Handler),
         libraries=dict(model.libraries),
         width=model.signature.width,
         outputs=model.signature.outputs,

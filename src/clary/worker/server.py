@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import select
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, Protocol
 
 from clary.kit.lifeline import check_peer
 from clary.replica import frames
 from clary.replica.frames import Kind, Tag
-from clary.worker.executor import TEXT, Executor
+from clary.worker.executor import TEXT
 from clary.worker.link import Link, Request
 from clary.worker.options import WorkerOptions
 
@@ -42,6 +44,14 @@ def listen(path: str) -> socket.socket:
     return listener
 
 
+class Runner(Protocol):
+    """What answers requests: an Executor or a HandlerExecutor."""
+
+    def run(self, batch: Sequence[Request]) -> None:
+        """Answer every request of a batch."""
+        ...
+
+
 class Server:
     """Serves until `request_stop`. Without an executor it says its report and refuses every request."""
 
@@ -51,7 +61,7 @@ class Server:
         options: WorkerOptions,
         nonce: str,
         report: bytes,
-        executor: Optional[Executor],  # noqa: UP045 - Python 3.9
+        executor: Optional[Runner],  # noqa: UP045 - Python 3.9
         *,
         credits: int,
         now_ns: Callable[[], int] = time.monotonic_ns,
@@ -111,6 +121,12 @@ class Server:
         if self._stopping and not self._retiring:
             self._retire()
 
+    def _meanwhile(self, link: Link, wait_ms: int) -> None:
+        """A turn while a request of `link` is being answered: nothing is served, everything is taken."""
+        if not link.closed:
+            self._settle(link)
+        self._turn_once(wait_ms)
+
     def _serve_link(self, link: Link, events: int) -> None:
         if events & select.EPOLLOUT:
             link.flush()
@@ -122,7 +138,7 @@ class Server:
 
     def _settle(self, link: Link) -> None:
         """Close a link that is done; wait for room on one that has bytes left to write."""
-        idle = link.draining and not link.waiting and not link.pending
+        idle = link.draining and not link.waiting and not link.pending and not link.serving
         if link.closed or idle:
             self._drop(link)
             return
@@ -150,6 +166,7 @@ class Server:
                 peer.close()
                 continue
             link = Link(peer, self._now_ns, int(self._options.predict_s * 1e9))
+            link.turn = functools.partial(self._meanwhile, link)
             self._links[peer.fileno()] = link
             self._turn.append(link)
             self._poll.register(peer.fileno(), select.EPOLLIN)

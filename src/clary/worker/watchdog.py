@@ -7,8 +7,8 @@ import os
 import sys
 import threading
 import time
+from typing import Protocol
 
-from clary.worker.executor import Executor
 from clary.worker.report import WorkerLog
 
 EXIT_HUNG = 70
@@ -18,7 +18,14 @@ _FROZEN_S = 120.0
 """A library that holds the interpreter so long, beyond every deadline, is ended from outside it (with status 1)."""
 
 
-def watch(executor: Executor, log: WorkerLog, check_s: float = _CHECK_S) -> threading.Thread:
+class Watched(Protocol):
+    """An executor."""
+
+    overrun_ns: int
+    """When what runs counts as hung; 0 while nothing runs."""
+
+
+def watch(executor: Watched, log: WorkerLog, check_s: float = _CHECK_S) -> threading.Thread:
     """Start the watch; the agent starts the worker anew after it ended itself."""
 
     def run() -> None:

@@ -49,6 +49,8 @@ def expected(frame_id: int, head: dict[int, bytes], body: bytes) -> Any:
         Tag.ALONE in head,
         Tag.STREAM in head,
         frames.text(head, Tag.TARGET_MODEL),
+        frames.text(head, Tag.CUSTOM_ATTRIBUTES),
+        frames.text(head, Tag.INFERENCE_ID),
         head.get(Tag.REQUEST_ID, b""),
         left_ms * 1_000_000,
         body,
@@ -76,7 +78,7 @@ def test_a_value_that_looks_like_the_tail_is_not_taken_for_it() -> None:
     raw = frames.hello("r", "n", 0)
     for number, head in enumerate(heads):
         raw += frames.encode(Kind.REQUEST, number, head)
-    assert [(row[2], row[6]) for row in read(raw, 1000)] == [(frames.text(head, Tag.ACCEPT), b"") for head in heads]
+    assert [(row[2], row[8]) for row in read(raw, 1000)] == [(frames.text(head, Tag.ACCEPT), b"") for head in heads]
 
 
 def test_a_request_before_hello_ends_the_link() -> None:

@@ -26,6 +26,8 @@ async def invoke_endpoint(call: Call, members: Members) -> Members:
     raise AwsError("ServiceUnavailable", "Invocations are answered by Clary's routers, and none is in front.", 503)
 
 
+_STREAMED = {name: note for name, note in _REFUSED.items() if name not in ("TargetModel", "EnableExplanations")}
+
 OPERATIONS = (
     Operation(
         "sagemaker-runtime",
@@ -33,5 +35,12 @@ OPERATIONS = (
         invoke_endpoint,
         fields={**dict.fromkeys(_SERVED, Field.SERVED), **dict.fromkeys(_REFUSED, Field.REFUSED)},
         notes=_REFUSED,
+    ),
+    Operation(
+        "sagemaker-runtime",
+        "InvokeEndpointWithResponseStream",
+        invoke_endpoint,
+        fields={**dict.fromkeys(_SERVED, Field.SERVED), **dict.fromkeys(_STREAMED, Field.REFUSED)},
+        notes=_STREAMED,
     ),
 )

@@ -16,7 +16,7 @@ import httptools
 if TYPE_CHECKING:
     from clary.dataplane.plan import Plan
 
-_HOT = re.compile(rb"/endpoints/([^/?#]+)/invocations(-response-stream)?(?:\?([^#]*))?\Z").match
+_HOT = re.compile(rb"/endpoints/([^/?#]+)(?:/versions/(\d{1,9}))?/invocations(-response-stream)?(?:\?([^#]*))?\Z").match
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ \r\n]+ HTTP/1\.[01]\Z").match
 
 
@@ -48,6 +48,7 @@ class Head:
         "query",
         "repeated",
         "stream",
+        "version",
     )
 
     def __init__(self, method: str, target: bytes) -> None:
@@ -55,11 +56,14 @@ class Head:
         hot = _HOT(target)
         self.name: str | None = None
         """Endpoint name of a hot request, percent-decoded; None: not the router's to answer."""
+        self.version = 0
+        """The version of the endpoint that the path names; 0: none, whatever is live."""
         self.stream = False
         """The answer is wanted as an event stream (InvokeEndpointWithResponseStream)."""
         if hot and method == "POST":
             self.name = unquote_to_bytes(hot[1]).decode("utf-8", "replace")
-            self.stream = hot[2] is not None
+            self.version = int(hot[2] or 0)
+            self.stream = hot[3] is not None
         path, _, query = target.partition(b"?")
         self.path = path.decode("latin-1")
         self.query = query.decode("latin-1")

@@ -16,7 +16,7 @@ from clary.dataplane.head import Head, Refused
 from clary.dataplane.http import Connection, Exchange
 from clary.dataplane.limits import Limits
 from clary.dataplane.live import LiveVariant, Table
-from clary.dataplane.plan import Plan, not_found, plan_of, validation
+from clary.dataplane.plan import Plan, not_found, plan_of, variant_of, weightless
 from clary.kit import loopback
 from clary.kit.clock import MICROS, Clock
 from clary.replica import frames
@@ -93,8 +93,7 @@ class HotPath:
                 return self.refusal(refused)
         variant = plan.variant or plan.endpoint.choose(self._draw())
         if variant is None:
-            name = plan.endpoint.route.name
-            return self.refusal(validation(f"No production variant of endpoint {name} has a weight above 0."))
+            return self.refusal(weightless(plan.endpoint.route.name))
         call = Call(connection)
         call.alone = call.done = call.paused = False
         call.delivered = 0
@@ -102,6 +101,7 @@ class HotPath:
         call.body = body
         call.deadline_s = now_s + self.limits.handler_s
         call.logs_url = plan.logs_url
+        call.plan = plan
         call.request_id = self._request_id()
         call.stream = plan.stream
         call.tlvs = plan.tlvs
@@ -207,11 +207,9 @@ class HotPath:
     def homeless(self, calls: list[Call]) -> None:
         """Calls that waited for a variant that is no more: to what its endpoint has now, if it still is."""
         for call in calls:
-            route = call.variant.endpoint.route
-            endpoint = self.table.find_by_uid(route.uid)
-            variant = endpoint.choose(self._draw()) if endpoint else None
-            if variant is None:
-                refused = not_found(route.name, route.account)
+            try:
+                variant = self._rehome(call)
+            except Refused as refused:
                 members: dict[str, str | int] = {"Message": refused.message}
                 self._finish(call, refused.status, refused.code, members, counted=0, model_error=False)
                 continue
@@ -221,6 +219,17 @@ class HotPath:
             call.alone = False
             if not variant.queue.submit(call):
                 self._busy(call)
+
+    def _rehome(self, call: Call) -> LiveVariant:
+        """Another variant that answers what the call asks for; Refused where there is none."""
+        route, plan = call.variant.endpoint.route, call.plan
+        endpoint = self.table.find_by_uid(route.uid)
+        if endpoint is None:
+            raise not_found(route.name, route.account)
+        variant = variant_of(endpoint, plan.version, plan.target) or endpoint.choose(self._draw())
+        if variant is None:
+            raise weightless(route.name)
+        return variant
 
     def sweep(self, now_s: float) -> None:
         """A tenth of a second passed."""

@@ -140,6 +140,10 @@ class Fleet:
         self._metrics.retain(routed)
         return table, homeless
 
+    def stranded(self) -> list[Call]:
+        """Calls that came back to a queue that no route leads to any more: their replica died as it finished."""
+        return [call for queue in self._retiring for call in queue.take_waiting()]
+
     def queues(self) -> list[VariantQueue]:
         """Every queue that has deadlines to keep."""
         self._retiring = [queue for queue in self._retiring if queue.replicas or queue.backlog]

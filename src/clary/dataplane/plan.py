@@ -10,12 +10,14 @@ import re
 
 from clary.dataplane.head import Head, Refused
 from clary.dataplane.live import LiveEndpoint, LiveVariant, Table
+from clary.dataplane.routes import EndpointRoute
 from clary.replica import frames
 from clary.replica.frames import Tag
 
 _SAGEMAKER = "x-amzn-sagemaker-"
 _NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*"
 _name_matches = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z").match
+_version_named = re.compile(r"v([1-9][0-9]{0,8})\Z").match
 _id_matches = re.compile(r"\S[\x20-\x7e]*\Z").match
 _ID = r"\A\S[\p{Print}]*\z"
 _ASCII = r"\p{ASCII}*"
@@ -36,7 +38,7 @@ _LATER = {
 class Plan:
     """What is to be done with every request of one head, under one snapshot."""
 
-    __slots__ = ("endpoint", "logs_url", "stream", "table", "tlvs", "variant")
+    __slots__ = ("endpoint", "logs_url", "stream", "table", "target", "tlvs", "variant", "version")
 
     def __init__(
         self,
@@ -51,6 +53,10 @@ class Plan:
         self.endpoint = endpoint
         self.variant = variant
         """None: to be drawn by weight."""
+        self.target = ""
+        """TargetVariant, empty where not given."""
+        self.version = 0
+        """The version in the path, 0 where none is."""
         self.tlvs = tlvs
         """The part of the REQUEST frame's header that the head decides."""
         self.logs_url = f"http://{host}/clary/logs/{endpoint.route.name}"
@@ -71,20 +77,58 @@ def plan_of(table: Table, head: Head, account: str, region: str) -> Plan:
         raise validation(
             f"Endpoint {endpoint.route.name} is not a multi-model endpoint and does not support target model header."
         )
-    variant = endpoint.variants[0] if len(endpoint.variants) == 1 else None
     target = given(_SAGEMAKER + "target-variant")
     if target is not None:
         _check(target, "targetVariant", _NAME_CHARS_MAX, _name_matches(target), _NAME)
-        variant = endpoint.by_name.get(target)
-        if variant is None:
+    plan = Plan(table, endpoint, variant_of(endpoint, head.version, target or ""), tlvs, head.host, head.stream)
+    plan.version, plan.target = head.version, target or ""
+    return plan
+
+
+def variant_of(endpoint: LiveEndpoint, version: int, target: str) -> LiveVariant | None:
+    """The variant that a request asks for, None where it is to be drawn by weight; Refused where it is not there.
+
+    `version` 0 and `target` empty: not asked for. A target is the name of a variant or, where none is named so, `vN`
+    for whatever serves as version N.
+    """
+    if version:
+        _require_live(endpoint.route, version)
+    if target and target not in endpoint.by_name:
+        named = _version_named(target)
+        if named is None:
             names = ", ".join(endpoint.by_name)
             raise validation(f"Variant {target} of endpoint {endpoint.route.name} not found. It has: {names}.")
-    return Plan(table, endpoint, variant, tlvs, head.host, head.stream)
+        _require_live(endpoint.route, int(named[1]))
+        target = ""
+    if target:
+        return endpoint.by_name[target]
+    return endpoint.variants[0] if len(endpoint.variants) == 1 else None
+
+
+def _require_live(route: EndpointRoute, version: int) -> None:
+    """Refused unless this version serves; says what became of it."""
+    if version == route.version:
+        return
+    what = f"Version {version} of endpoint {route.name}"
+    if not 1 <= version <= route.versions:
+        raise validation(f"{what} not found. It has 1 to {route.versions}; {route.version} is live.")
+    if version == route.starting:
+        state = "is starting and takes no requests yet"
+    elif version in route.failed:
+        state = "is failed: it never came into service"
+    else:
+        state = f"is retired; `clary rollback {route.name} --to {version}` makes it live again"
+    raise validation(f"{what} {state}. Version {route.version} is live.")
 
 
 def not_found(name: str, account: str) -> Refused:
     """In the words of the hosted service (public-issue)."""
     return validation(f"Endpoint {name} of account {account} not found.")
+
+
+def weightless(name: str) -> Refused:
+    """No variant may be drawn."""
+    return validation(f"No production variant of endpoint {name} has a weight above 0.")
 
 
 def validation(message: str) -> Refused:

@@ -189,6 +189,9 @@ class Router:
             self._hot.sweep(now_s)
             for queue in self._fleet.queues():
                 queue.sweep(now_s)
+            stranded = self._fleet.stranded()
+            if stranded:
+                self._hot.homeless(stranded)
             ticks += 1
             if ticks % 5 == 0:
                 for connection in list(self._hot.connections):

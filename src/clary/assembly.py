@@ -31,7 +31,17 @@ from clary.dataplane.handoff import HandoffServer
 from clary.edge import admin, docs_pages, logview
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.operation import Operation
-from clary.edge.aws.resources import cloudwatch, endpoint_configs, endpoints, models, runtime, sts, tags, training_jobs
+from clary.edge.aws.resources import (
+    cloudwatch,
+    endpoint_configs,
+    endpoints,
+    iam,
+    models,
+    runtime,
+    sts,
+    tags,
+    training_jobs,
+)
 from clary.edge.aws.s3.door import S3Door
 from clary.edge.aws.s3.service import S3Options
 from clary.edge.forward import Routers, is_hot
@@ -212,6 +222,7 @@ def operations(desk: Desk, metrics: MetricDesk, sessions: Sessions, settings: Se
         *cloudwatch.operations(metrics),
         *runtime.OPERATIONS,
         *sts.operations(desk, sessions),
+        *iam.operations(desk),
     )
 
 

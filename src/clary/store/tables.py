@@ -137,6 +137,36 @@ keys = Table(
     Column("revoked_us", BigInteger),
 )
 
+# Roles and policies of IAM. Written by control. Names of AWS's are up to 128 characters long, their paths in the spec.
+iam_entities = Table(
+    "iam_entities",
+    metadata,
+    Column("uid", String(26), primary_key=True),
+    Column("account", String(12), nullable=False),
+    Column("kind", String(8), nullable=False, comment="role or policy"),
+    Column("name", String(128), nullable=False),
+    Column("name_key", String(128), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("modified_us", BigInteger, nullable=False),
+    Column("spec", Text, nullable=False),
+    UniqueConstraint("account", "kind", "name_key", name="iam_entities_one_name"),
+)
+
+# Images of `clary images add`: a command that serves. A row never changes; another command is another tag.
+# Written by control.
+images = Table(
+    "images",
+    metadata,
+    Column("uid", String(26), primary_key=True),
+    Column("account", String(12), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("tag", String(16), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger, comment="no new model may name it from then on"),
+    Column("spec", Text, nullable=False),
+    UniqueConstraint("account", "name", "tag", name="images_one_tag"),
+)
+
 # The durable sequence of wishes: reconcile reads what lies past its cursor. Written by control, oldest pruned.
 changes = Table(
     "changes",

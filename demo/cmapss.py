@@ -10,6 +10,7 @@ import argparse
 import gzip
 import io
 import math
+import pickle
 import sys
 import tarfile
 import time
@@ -28,18 +29,18 @@ BATCH_ROWS = 100
 RMSE_THEIRS = 57.257
 RMSE_BAND = (57.0, 57.4)  # over seeds and splits, see demo/data/cmapss/README.md
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.2-1"  # answers "1.5,2.5,...": one line
-SETTING = {
+HYPERPARAMETERS = {
     "objective": "reg:squarederror",
     "tree_method": "hist",
-    "seed": 0,
-    "max_depth": 8,
-    "eta": 0.0371,
-    "subsample": 0.52,
-    "colsample_bytree": 0.41,
-    "min_child_weight": 74.2,
-    "lambda": 44.774,
+    "seed": "0",
+    "max_depth": "8",
+    "eta": "0.0371",
+    "subsample": "0.52",
+    "colsample_bytree": "0.41",
+    "min_child_weight": "74.2",
+    "lambda": "44.774",
+    "num_round": "200",
 }
-ROUNDS = 200
 
 console = Console(highlight=False)
 
@@ -48,7 +49,7 @@ class DemoError(Exception):
     """The demo did not do what it promises."""
 
 
-# --- 1. Data and model: nothing but numpy and XGBoost ---------------------------------------------------------------
+# --- 1. Data and model ------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -83,24 +84,26 @@ def read(kind: str) -> Rows:
     return Rows(lines, features, np.array(labels), np.array(engines))
 
 
-def train(rows: Rows) -> xgboost.Booster:
-    """Train on the engines that are not held out for validation."""
-    chosen = rows.engines % 3 != 0
-    return xgboost.train(SETTING, xgboost.DMatrix(rows.features[chosen], rows.labels[chosen]), ROUNDS)
+def channel(rows: Rows, chosen: np.ndarray) -> bytes:
+    """Rows as the algorithm reads them: no header, the label first."""
+    return "".join(f"{rows.labels[at]},{rows.lines[at]}\n" for at in np.flatnonzero(chosen)).encode()
 
 
-def pack(model: xgboost.Booster) -> bytes:
-    """`model.tar.gz` as SageMaker wants it: the model in a file named `xgboost-model`."""
-    raw = bytes(model.save_raw("ubj"))
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        entry = tarfile.TarInfo("xgboost-model")
-        entry.size = len(raw)
-        archive.addfile(entry, io.BytesIO(raw))
-    return packed.getvalue()
+def unpack(archive: bytes) -> xgboost.Booster:
+    """The booster in a model.tar.gz: this image pickles it, those from 1.3-1 on write XGBoost's own format."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        content = files.extractfile("xgboost-model")
+        if content is None:
+            raise DemoError("the model.tar.gz holds no file xgboost-model")
+        raw = content.read()
+    if raw.startswith(b"\x80"):
+        return pickle.loads(raw)  # ours: we have just trained it
+    model = xgboost.Booster()
+    model.load_model(bytearray(raw))
+    return model
 
 
-# --- 2. Hosting: boto3 ----------------------------------------------------------------------------------------------
+# --- 2. Training and hosting: boto3 -----------------------------------------------------------------------------------
 
 
 class Hosting:
@@ -108,25 +111,55 @@ class Hosting:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.key = "model/model.tar.gz"
         self.s3 = boto3.client("s3")
         self.sagemaker = boto3.client("sagemaker")
         self.runtime = boto3.client("sagemaker-runtime")
-        self.account = boto3.client("sts").get_caller_identity()["Account"]
+        self.role = f"arn:aws:iam::{boto3.client('sts').get_caller_identity()['Account']}:role/cmapss-demo"
 
-    def create(self, archive: bytes) -> float:
-        """Upload and create model, configuration and endpoint; the seconds until it is InService."""
+    def train(self, rows: Rows) -> dict:
+        """Upload the data and train on the engines that are not held out for validation; the finished job."""
         where = (
             {}
             if self.s3.meta.region_name == "us-east-1"
             else {"CreateBucketConfiguration": {"LocationConstraint": self.s3.meta.region_name}}
         )
         self.s3.create_bucket(Bucket=self.name, **where)
-        self.s3.upload_fileobj(io.BytesIO(archive), self.name, self.key)
+        held_out = rows.engines % 3 == 0
+        channels = []
+        for kind, chosen in (("train", ~held_out), ("validation", held_out)):
+            self.s3.upload_fileobj(io.BytesIO(channel(rows, chosen)), self.name, f"data/{kind}/rows.csv")
+            source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{self.name}/data/{kind}/"}
+            channels.append({"ChannelName": kind, "ContentType": "text/csv", "DataSource": {"S3DataSource": source}})
+        self.sagemaker.create_training_job(
+            TrainingJobName=self.name,
+            AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+            RoleArn=self.role,
+            InputDataConfig=channels,
+            OutputDataConfig={"S3OutputPath": f"s3://{self.name}/models"},
+            ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5},
+            StoppingCondition={"MaxRuntimeInSeconds": 3600},
+            HyperParameters=HYPERPARAMETERS,
+        )
+        while (job := self.sagemaker.describe_training_job(TrainingJobName=self.name))["TrainingJobStatus"] in (
+            "InProgress",
+            "Stopping",
+        ):
+            time.sleep(0.05)
+        if job["TrainingJobStatus"] != "Completed":
+            raise DemoError(f"the training job is {job['TrainingJobStatus']}: {job.get('FailureReason', 'no reason')}")
+        return job
+
+    def model(self, job: dict) -> bytes:
+        """The model.tar.gz that a training job left."""
+        bucket, _, key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://").partition("/")
+        return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def host(self, artifact: str) -> float:
+        """Create model, configuration and endpoint from an artifact's URL; the seconds until it is InService."""
         self.sagemaker.create_model(
             ModelName=self.name,
-            PrimaryContainer={"Image": IMAGE, "ModelDataUrl": f"s3://{self.name}/{self.key}"},
-            ExecutionRoleArn=f"arn:aws:iam::{self.account}:role/cmapss-demo",
+            PrimaryContainer={"Image": IMAGE, "ModelDataUrl": artifact},
+            ExecutionRoleArn=self.role,
         )
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=self.name,
@@ -159,23 +192,30 @@ class Hosting:
         """Remove whatever of it exists, the endpoint first. Also after a failure half-way."""
         gone = self.sagemaker.exceptions.ClientError
         for what in (
+            lambda: self.sagemaker.stop_training_job(TrainingJobName=self.name),
             lambda: self.sagemaker.delete_endpoint(EndpointName=self.name),
             lambda: self.sagemaker.get_waiter("endpoint_deleted").wait(
                 EndpointName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
             ),
             lambda: self.sagemaker.delete_endpoint_config(EndpointConfigName=self.name),
             lambda: self.sagemaker.delete_model(ModelName=self.name),
-            lambda: self.s3.delete_object(Bucket=self.name, Key=self.key),
+            self.empty_bucket,
             lambda: self.s3.delete_bucket(Bucket=self.name),
         ):
             try:
                 what()
             except gone as error:
-                if not any(word in str(error) for word in ("Could not find", "NoSuchBucket")):
+                if not any(word in str(error) for word in ("Could not find", "NoSuchBucket", "not found", "in status")):
                     raise
 
+    def empty_bucket(self) -> None:
+        """Delete every object: the data, and what the training job left."""
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+            for found in page.get("Contents", []):
+                self.s3.delete_object(Bucket=self.name, Key=found["Key"])
+
     def left(self) -> dict[str, int]:
-        """How many things of that name there are still, by kind."""
+        """How many things of that name there are still, by kind. A training job's record stays, as in AWS."""
         return {
             "endpoints": len(self.sagemaker.list_endpoints(NameContains=self.name)["Endpoints"]),
             "configurations": len(self.sagemaker.list_endpoint_configs(NameContains=self.name)["EndpointConfigs"]),
@@ -184,7 +224,7 @@ class Hosting:
         }
 
 
-# --- 3. The job -----------------------------------------------------------------------------------------------------
+# --- 3. The job -------------------------------------------------------------------------------------------------------
 
 
 def score(hosting: Hosting, lines: list[str]) -> tuple[list[str], float]:
@@ -245,18 +285,22 @@ def run(rows: int | None) -> None:
         f"  read {len(history.lines):,} training and {len(test.lines):,} test rows"
         f" in {time.monotonic() - started:.1f} s"
     )
-    started = time.monotonic()
-    model = train(history)
-    archive = pack(model)
-    console.print(
-        f"  trained {ROUNDS} trees in {time.monotonic() - started:.1f} s; model.tar.gz {len(archive):,} bytes"
-    )
     if rows is not None:
         test = Rows(test.lines[:rows], test.features[:rows], test.labels[:rows], test.engines[:rows])
-
-    console.print(f"[bold]2. Host[/] it as [cyan]{hosting.name}[/] at {hosting.sagemaker.meta.endpoint_url}")
     try:
-        console.print(f"  InService after [bold]{hosting.create(archive):.2f} s[/]")
+        started = time.monotonic()
+        job = hosting.train(history)
+        archive = hosting.model(job)
+        error = next(m["Value"] for m in job["FinalMetricDataList"] if m["MetricName"] == "validation:rmse")
+        console.print(
+            f"  training job [cyan]{hosting.name}[/] completed in {time.monotonic() - started:.1f} s, uploads included;"
+            f" validation RMSE {error:.3f}; model.tar.gz {len(archive):,} bytes"
+        )
+        model = unpack(archive)
+
+        console.print(f"[bold]2. Host[/] its artifact at {hosting.sagemaker.meta.endpoint_url}")
+        artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
+        console.print(f"  InService after [bold]{hosting.host(artifact):.2f} s[/]")
         console.print(f"[bold]3. Score[/] {len(test.lines):,} rows over HTTP, {BATCH_ROWS} at a time")
         answers, took_s = score(hosting, test.lines)
         console.print(f"  [bold]{len(answers) / took_s:,.0f}[/] rows/s, one client, one request at a time")

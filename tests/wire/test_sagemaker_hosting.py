@@ -279,7 +279,7 @@ REFUSALS = [
         "'deploymentConfig'",
     ),
     ("CreateModel", {**MODEL, "Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys"),
-    ("ListTags", {"ResourceArn": ARN + "training-job/x"}, "Tagging a training-job"),
+    ("ListTags", {"ResourceArn": ARN + "processing-job/x"}, "Tagging a processing-job"),
     ("ListEndpoints", {"NextToken": "forged"}, "NextToken is not valid"),
 ]
 

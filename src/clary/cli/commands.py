@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clary import __version__
-from clary.cli import config, deploy, doctor, env, exec, invoke, keys, logs, remove, resources, serve
+from clary.cli import config, deploy, doctor, env, exec, import_, invoke, keys, logs, remove, resources, serve
 
 HELP = """Model hosting you own: the SageMaker hosting API, self-hosted.
 
@@ -44,6 +44,7 @@ app.command("serve", rich_help_panel=SERVER)(serve.serve)
 app.command("config", rich_help_panel=SERVER)(config.config)
 app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
 app.command("deploy", rich_help_panel=MODELS)(deploy.deploy)
+app.command("import", rich_help_panel=MODELS)(import_.import_)
 app.command("invoke", rich_help_panel=MODELS)(invoke.invoke)
 app.command("list", rich_help_panel=MODELS)(resources.list_)
 app.command("describe", rich_help_panel=MODELS)(resources.describe)

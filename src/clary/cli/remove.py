@@ -82,9 +82,11 @@ def made_by_deploy(api: Api, endpoint: str, config_name: str) -> list[Thing]:
         if model is None or not _tagged(api, model["ModelArn"], endpoint):
             continue
         found.append(("model", variant["ModelName"]))
-        artifact = model.get("PrimaryContainer", {}).get("ModelDataUrl", "")
-        if f"/clary/{endpoint}/" in artifact:
-            found.append(("artifact", artifact))
+        container = model.get("PrimaryContainer", {})
+        code = container.get("Environment", {}).get("SAGEMAKER_SUBMIT_DIRECTORY", "")
+        for artifact in (container.get("ModelDataUrl", ""), code):
+            if artifact.startswith("s3://") and f"/clary/{endpoint}/" in artifact:
+                found.append(("artifact", artifact))
     return found
 
 

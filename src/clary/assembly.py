@@ -46,6 +46,7 @@ from clary.edge.aws.s3.door import S3Door
 from clary.edge.aws.s3.service import S3Options
 from clary.edge.forward import Routers, is_hot
 from clary.edge.visitor import Doorman, VisitorOptions
+from clary.environments.store import EnvironmentOptions, Environments
 from clary.kit.clock import SystemClock
 from clary.kit.ids import SystemIds
 from clary.kit.lifeline import Lifeline, identity_of
@@ -54,6 +55,7 @@ from clary.kit.threads import Threads
 from clary.objects.store import ObjectStore
 from clary.placement.local import LocalOptions, LocalPlacement
 from clary.reconcile.act import World
+from clary.reconcile.grounds import Grounds
 from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
 from clary.reconcile.training_files import Ground as TrainingGround
@@ -66,6 +68,8 @@ from clary.telemetry import logs
 from clary.telemetry.ingest import Ingest
 from clary.telemetry.store import MetricStore
 
+ENVIRONMENTS_AT_ONCE = 4
+"""Builds, and endpoints waiting for one, that hold a thread."""
 STOP_S = 20
 """Seconds that requests in flight have when control is asked to stop."""
 
@@ -130,6 +134,12 @@ async def run(settings: Settings) -> None:
         seal=seal,
         threads=slow,
         cores=len(os.sched_getaffinity(0)),
+        grounds=Grounds(
+            Environments(EnvironmentOptions(home / "environments", dict(os.environ))),
+            Threads("environments", ENVIRONMENTS_AT_ONCE),
+            home / "logs",
+            clock,
+        ),
     )
     loop = Loop(world)
     training = TrainingLoop(

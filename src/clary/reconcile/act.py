@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import structlog
@@ -15,10 +16,12 @@ from clary.dataplane.routes import KeyRoute
 from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.errors import ArtifactError
 from clary.domain.instance_types import INSTANCE_TYPES
+from clary.domain.model import Container
 from clary.kit.clock import Clock
 from clary.kit.ids import Ids
 from clary.kit.threads import Threads
 from clary.placement.base import Placement, ReplicaSpec
+from clary.placement.specs import Named, replica_of
 from clary.reconcile import rows
 from clary.reconcile.endpoint import (
     Action,
@@ -36,6 +39,7 @@ from clary.reconcile.endpoint import (
     WakeAt,
 )
 from clary.reconcile.facts import PinHave, Want
+from clary.reconcile.grounds import Grounds
 from clary.reconcile.routing import Routing
 from clary.store.base import Store
 from clary.store.keys import live_keys
@@ -60,6 +64,8 @@ class World:
     """For fetches and sweeps: slow disk and network work."""
     cores: int = 1
     """Cores of this machine that replicas share."""
+    grounds: Grounds | None = None
+    """Environments of artifacts that bring a list of what they need; None where none does."""
 
 
 class Actor:
@@ -91,10 +97,13 @@ class Actor:
         """The endpoint that a replica belongs to, until it is forgotten."""
         return self._owners.get(replica_uid)
 
-    def on_disk(self, pins: Mapping[tuple[int, str], PinHave]) -> dict[tuple[int, str], PinHave]:
-        """Pins without those whose folder is gone: the plan fetches them again."""
-        path_of = self._world.artifacts.path_of
-        return {key: pin for key, pin in pins.items() if not pin.digest or path_of(pin.digest) is not None}
+    def on_disk(self, want: Want, pins: Mapping[tuple[int, str], PinHave]) -> dict[tuple[int, str], PinHave]:
+        """Pins without those whose folder or environment is gone: the plan fetches them again."""
+        return {key: pin for key, pin in pins.items() if not pin.digest or self._stands(want, key, pin.digest)}
+
+    def _stands(self, want: Want, key: tuple[int, str], digest: str) -> bool:
+        path, grounds = self._world.artifacts.path_of(digest), self._world.grounds
+        return path is not None and (grounds is None or grounds.stand(want, *key, path))
 
     async def publish_keys(self) -> None:
         """Give the routers the keys as they are in the store."""
@@ -162,11 +171,19 @@ class Actor:
             try:
                 keep = await self._world.store.read(rows.pinned_digests)
                 removed = await self._world.threads.run(lambda: self._world.artifacts.sweep(keep))
+                if self._world.grounds is not None:
+                    removed |= await self._world.grounds.sweep(await self._standing())
             except BaseException:
                 self._sweep_due = True
                 raise
         if removed:
-            _log.info("unused artifacts were removed", artifacts=len(removed))
+            _log.info("unused artifacts and environments were removed", count=len(removed))
+
+    async def _standing(self) -> list[tuple[Path, Container]]:
+        """Every pinned artifact with each container that runs on it."""
+        path_of = self._world.artifacts.path_of
+        pinned = await self._world.store.read(rows.pinned_containers)
+        return [(path, one) for digest, one in pinned if (path := path_of(digest)) is not None]
 
     async def _fetch(self, want: Want, action: Fetch) -> None:
         world, url, version = self._world, action.url, action.version
@@ -174,8 +191,11 @@ class Actor:
             self._fetches += 1
         try:
             try:
-                pinned = await world.threads.run(lambda: world.artifacts.fetch(url))
-                pin = PinHave(pinned.digest)
+                digest = await self._pinned(rows.PinKey(want.uid, version, url))
+                path = world.artifacts.path_of(digest)
+                if path is not None and world.grounds is not None:
+                    await world.grounds.make(want, version, url, path)
+                pin = PinHave(digest)
             except ArtifactError as error:
                 pin = PinHave("", error.cause, error.remedy)
             now_us = world.clock.now_us()
@@ -186,6 +206,14 @@ class Actor:
             self._fetches -= 1
         if again:
             await self._take_wish()
+
+    async def _pinned(self, key: rows.PinKey) -> str:
+        """The artifact's digest: fetched, unless it is on disk already and only its environment is gone."""
+        world = self._world
+        noted = await world.store.read(lambda connection: rows.pinned_digest(connection, key))
+        if noted and world.artifacts.path_of(noted) is not None:
+            return noted
+        return (await world.threads.run(lambda: world.artifacts.fetch(key.url))).digest
 
     async def _take_wish(self) -> None:
         """Wish every replica that the store wishes and whose artifact is on disk."""
@@ -225,19 +253,13 @@ class Actor:
             _log.error("a pinned artifact is gone from disk", digest=noted.digest, endpoint=noted.endpoint.name)
             return None
         variant = next(v for v in noted.revision.variants if v.name == noted.variant)
-        return ReplicaSpec(
-            uid=noted.uid,
-            endpoint=noted.endpoint.name,
-            variant=variant.name,
-            endpoint_uid=noted.endpoint.uid,
-            runtime=variant.container.runtime,
-            image_tag=variant.container.image_tag,
-            model_dir=path,
-            artifact_digest=noted.digest,
-            env=variant.container.environment,
-            threads=noted.threads,
-            load_timeout_s=float(variant.load_timeout_s),
-        )
+        grounds = self._world.grounds
+        python = grounds.python_of(path, variant.container) if grounds is not None else ""
+        if python is None:
+            _log.error("a replica's environment is gone from disk", digest=noted.digest, endpoint=noted.endpoint.name)
+            return None
+        named = Named(noted.uid, noted.endpoint.name, noted.endpoint.uid)
+        return replica_of(named, variant, path, noted.digest, noted.threads, python)
 
     async def _keys(self) -> tuple[KeyRoute, ...]:
         live = await self._world.store.read(lambda connection: live_keys(connection, self._world.seal))

@@ -159,7 +159,7 @@ class Loop:
                 return True
             want = rows.want_of(noted)
             have = rows.have_of(noted, self._world.placement.observed())
-            route, pins = self._world.routing.route_of(uid), self._actor.on_disk(have.pins)
+            route, pins = self._world.routing.route_of(uid), self._actor.on_disk(want, have.pins)
             have = replace(have, route=route, pins=pins, trouble=turn.trouble)
             actions = plan(want, have, self._world.clock.now_us(), self._options.rules)
             for action in actions:

@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from clary.domain.endpoint import Revision
+from clary.domain.model import Container
 from clary.domain.states import EndpointStatus, step
 from clary.domain.versions import Fleet, Outcome, Wish, lineage_of, states_of
 from clary.placement.base import ReplicaPhase, ReplicaState
 from clary.reconcile.endpoint import SetStatus
 from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want
+from clary.store.documents import unpack
 from clary.store.endpoints import EndpointRecord, endpoint_by_uid, fleet_of, wishes_of
 from clary.store.tables import endpoints, pins, replicas, revisions
 
@@ -142,6 +144,18 @@ def pinned_digests(connection: Connection) -> set[str]:
     return set(connection.execute(select(pins.c.digest).where(pins.c.digest != "")).scalars())
 
 
+def pinned_containers(connection: Connection) -> list[tuple[str, Container]]:
+    """Digest and container of every variant of every version whose artifact is pinned."""
+    digests = {(row.endpoint_uid, row.version, row.url): row.digest for row in connection.execute(select(pins))}
+    found = []
+    for row in connection.execute(select(revisions.c.endpoint_uid, revisions.c.version, revisions.c.spec)):
+        for variant in unpack(row.spec, Revision).variants:
+            digest = digests.get((row.endpoint_uid, row.version, variant.container.model_data_url))
+            if digest:
+                found.append((digest, variant.container))
+    return found
+
+
 class ArtifactChangedError(RuntimeError):
     """An artifact that went missing was fetched again and is another one: a revision never changes under its name."""
 
@@ -162,6 +176,11 @@ class PinKey:
             pins.c.version == self.version,
             pins.c.url == self.url,
         )
+
+
+def pinned_digest(connection: Connection, key: PinKey) -> str:
+    """What an artifact was pinned as; empty where it was not."""
+    return connection.execute(select(pins.c.digest).where(*key.where)).scalar() or ""
 
 
 def add_pin(connection: Connection, key: PinKey, pin: PinHave, now_us: int) -> bool:

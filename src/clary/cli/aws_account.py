@@ -6,6 +6,7 @@ Shapes: API reference, DescribeEndpoint, DescribeEndpointConfig, DescribeModel, 
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -95,7 +96,9 @@ class Account:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        config = Config(ignore_configured_endpoint_urls=True, user_agent_extra="clary-import")
+        # AWS_ENDPOINT_URL may well name a Clary server: it does not count here.
+        told: dict[str, Any] = {"ignore_configured_endpoint_urls": True, "user_agent_extra": "clary-import"}
+        config = Config(**told)
         try:
             session = botocore.session.Session(profile=profile)
             credentials = session.get_credentials()
@@ -158,8 +161,8 @@ class Account:
         ), left
 
     @contextmanager
-    def artifact(self, address: str) -> Iterator[tuple[BinaryIO, int]]:
-        """An artifact as one file, open, and its bytes; what lies uncompressed under a prefix is packed."""
+    def artifact(self, address: str) -> Iterator[tuple[BinaryIO, int, str]]:
+        """An artifact as one open file, its bytes and SHA-256; what lies uncompressed under a prefix is packed."""
         with tempfile.TemporaryFile() as file:
             if address.endswith("/"):
                 self._pack(address, file)
@@ -167,7 +170,9 @@ class Account:
                 self._download(address, file)
             size_bytes = file.tell()
             file.seek(0)
-            yield file, size_bytes
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            yield file, size_bytes, digest
 
     def _package(self, name: str) -> Mapping[str, Any]:
         package = self._ask("describe_model_package", ModelPackageName=name)

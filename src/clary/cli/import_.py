@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -139,9 +138,7 @@ def _create_model(
 
 def _copied(ground: Ground, account: Account, address: str, file: str, undo: list[Undo]) -> str:
     """The address of the copy in the local object store."""
-    with spinner(f"Copying {address}", quiet=ground.quiet), account.artifact(address) as (content, size_bytes):
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-        content.seek(0)
+    with spinner(f"Copying {address}", quiet=ground.quiet), account.artifact(address) as (content, size_bytes, digest):
         key = f"clary/{ground.name}/{ground.resource}-{digest[:12]}/{file}"
         ground.api.upload(ground.bucket, key, content, size_bytes, lambda _: None)
     undo.append(lambda: ground.api.delete_object(ground.bucket, key))

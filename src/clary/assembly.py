@@ -18,17 +18,19 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from clary import __version__
 from clary.artifacts.fetch import Artifacts
-from clary.control import endpoint_docs, endpoint_logs
+from clary.control import endpoint_docs, endpoint_logs, version_trials
 from clary.control.desk import Desk
 from clary.control.keys import KeyRing, ensure_root
 from clary.control.metrics import MetricDesk
 from clary.dataplane.handoff import HandoffServer
-from clary.edge import admin, docs_pages, logview
+from clary.domain.model import Container
+from clary.edge import admin, docs_pages, endpoint_admin, logview
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
@@ -53,6 +55,7 @@ from clary.kit.lifeline import Lifeline, identity_of
 from clary.kit.tasks import Tasks
 from clary.kit.threads import Threads
 from clary.objects.store import ObjectStore
+from clary.placement import guest
 from clary.placement.local import LocalOptions, LocalPlacement
 from clary.reconcile.act import World
 from clary.reconcile.grounds import Grounds
@@ -173,8 +176,12 @@ async def run(settings: Settings) -> None:
     )
     own = Starlette(
         routes=[
-            *admin.routes(
-                admin.Admin(desk, seal, ring, loop.loaded.is_set, admin.AdminOptions(__version__, auth, settings.hosts))
+            *_own_api(
+                admin.Admin(
+                    desk, seal, ring, loop.loaded.is_set, admin.AdminOptions(__version__, auth, settings.hosts)
+                ),
+                world,
+                placement,
             ),
             *logview.routes(view),
             *docs_pages.routes(_docs_pages(desk, ring, placement, settings)),
@@ -234,6 +241,17 @@ def operations(desk: Desk, metrics: MetricDesk, sessions: Sessions, settings: Se
         *sts.operations(desk, sessions),
         *iam.operations(desk),
     )
+
+
+def _own_api(clerk: admin.Admin, world: World, placement: LocalPlacement) -> list[Route]:
+    """Clary's own API: keys, and versions of endpoints, which are tried as guests of placement."""
+
+    def python_of(path: Path, container: Container) -> str | None:
+        return "" if world.grounds is None else world.grounds.python_of(path, container)
+
+    ask = functools.partial(guest.ask, world.clock)
+    bench = version_trials.Bench(placement.guest, ask, world.artifacts.path_of, python_of, world.threads)
+    return [*admin.routes(clerk), *endpoint_admin.routes(clerk, bench)]
 
 
 def _docs_pages(desk: Desk, ring: KeyRing, placement: LocalPlacement, settings: Settings) -> docs_pages.DocsPages:

@@ -1,4 +1,4 @@
-"""Clary's own API below /clary: readiness, and the access keys behind `clary keys`.
+"""Clary's own API below /clary: readiness, and the access keys behind `clary keys`. Endpoints: endpoint_admin.py.
 
 Keys are not an AWS API here: IAM's is a service of its own. Each call must carry a valid SigV4 signature (service name
 `clary`) by a root key, with or without --auth: who may make keys may do everything.
@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from clary.control import keys as use_cases
 from clary.control.desk import Caller, Desk
-from clary.domain.errors import DomainError, Invalid, LimitExceeded, NotFound
+from clary.domain.errors import DomainError, InTransition, Invalid, LimitExceeded, NotFound
 from clary.domain.principal import Principal, Scope
 from clary.kit import sigv4
 from clary.kit.clock import MICROS
@@ -85,9 +85,9 @@ def routes(admin: Admin) -> list[Route]:
 
     return [
         Route("/clary/health", health, methods=["GET"]),
-        Route("/clary/api/keys", _guarded(admin, _list_keys), methods=["GET"]),
-        Route("/clary/api/keys", _guarded(admin, _create_key), methods=["POST"]),
-        Route("/clary/api/keys/{key_id}", _guarded(admin, _revoke_key), methods=["DELETE"]),
+        Route("/clary/api/keys", guarded(admin, _list_keys), methods=["GET"]),
+        Route("/clary/api/keys", guarded(admin, _create_key), methods=["POST"]),
+        Route("/clary/api/keys/{key_id}", guarded(admin, _revoke_key), methods=["DELETE"]),
     ]
 
 
@@ -119,47 +119,52 @@ def _shown(key: KeyRecord) -> dict[str, str | None]:
         "name": key.name,
         "arn": key.arn,
         "status": "active" if key.revoked_us is None else "revoked",
-        "created": _instant(key.created_us),
-        "revoked": None if key.revoked_us is None else _instant(key.revoked_us),
+        "created": instant_text(key.created_us),
+        "revoked": None if key.revoked_us is None else instant_text(key.revoked_us),
     }
 
 
-def _instant(at_us: int) -> str:
+def instant_text(at_us: int) -> str:
+    """ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(at_us / MICROS, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _guarded(admin: Admin, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    async def guarded(request: Request) -> Response:
+def guarded(
+    admin: Admin, handler: Handler, *, root: bool = True, body_bytes_max: int = BODY_BYTES_MAX
+) -> Callable[[Request], Awaitable[Response]]:
+    """`handler` behind the checks: origin, body size, signature; `root`: of the root key, else of any that is live."""
+
+    async def answer(request: Request) -> Response:
         request_id = admin.desk.ids.request_id()
         try:
-            body = await _body(request)
-            caller = _caller(admin, request, body, request_id)
-            answer = await handler(admin, caller, request, body)
+            body = await _body(request, body_bytes_max)
+            caller = _caller(admin, request, body, request_id, root=root)
+            response = await handler(admin, caller, request, body)
         except _Refused as error:
-            answer = _error(error.status, error.code, str(error))
+            response = _error(error.status, error.code, str(error))
         except DomainError as error:
-            answer = _domain_error(error)
+            response = _domain_error(error)
         except Exception:
             log.exception("An internal call failed.", request_id=request_id, path=request.url.path)
-            answer = _error(500, "InternalFailure", "An internal error; the server's log has the details.")
-        answer.headers["x-amzn-requestid"] = request_id
-        answer.headers["cache-control"] = "no-store"
-        return answer
+            response = _error(500, "InternalFailure", "An internal error; the server's log has the details.")
+        response.headers["x-amzn-requestid"] = request_id
+        response.headers["cache-control"] = "no-store"
+        return response
 
-    return guarded
+    return answer
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, bytes_max: int) -> bytes:
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > BODY_BYTES_MAX:
-            raise _Refused(413, "RequestTooLarge", f"The body is larger than {BODY_BYTES_MAX} bytes.")
+        if len(body) > bytes_max:
+            raise _Refused(413, "RequestTooLarge", f"The body is larger than {bytes_max} bytes.")
     return body
 
 
-def _caller(admin: Admin, request: Request, body: bytes, request_id: str) -> Caller:
-    """The root key's holder. Raises _Refused for everybody else."""
+def _caller(admin: Admin, request: Request, body: bytes, request_id: str, *, root: bool) -> Caller:
+    """The holder of the root key or, unless `root`, of any other. Raises _Refused for everybody else."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     if not admin.options.auth:
         why = refusal(headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"), admin.options.hosts)
@@ -188,8 +193,8 @@ def _caller(admin: Admin, request: Request, body: bytes, request_id: str) -> Cal
             403, "InvalidSignatureException", f"The signature is not valid: {type(error).__name__}."
         ) from None
     key = proof.key
-    if key is None or claim.credential.service != SERVICE or not key.arn.endswith(":root"):
-        raise _Refused(403, "AccessDenied", "Only the root key (HOME/secrets/root.json) may manage keys.")
+    if key is None or claim.credential.service != SERVICE or (root and not key.arn.endswith(":root")):
+        raise _Refused(403, "AccessDenied", "Only the root key (HOME/secrets/root.json) may do this.")
     return Caller(Principal(key.account, key.arn, key.key_id), Scope(key.account, claim.credential.region), request_id)
 
 
@@ -198,6 +203,9 @@ def _domain_error(error: DomainError) -> JSONResponse:
         return _error(404, "NotFound", f"There is no active {error.kind} {error.name}.")
     if isinstance(error, Invalid):
         return _error(400, "ValidationException", error.message)
+    if isinstance(error, InTransition):
+        text = f"The {error.kind} {error.name} is being created, updated or deleted; try again when that is done."
+        return _error(409, "InTransition", text)
     if isinstance(error, LimitExceeded):
         return _error(400, "LimitExceeded", f"There are {error.limit} {error.what} already, the most there may be.")
     return _error(400, type(error).__name__, str(error))

@@ -73,6 +73,9 @@ class LocalPlacement:
         self._environments: dict[str, str] = {}
         self._asked: dict[str, tuple[str, str, str]] = {}
         """Zygote uid -> (environment, runtime, python): what its verdict is about."""
+        self._wish: tuple[ReplicaSpec, ...] | None = None
+        """The last `apply`."""
+        self._guests: dict[str, ReplicaSpec] = {}
         self._version = 0
         self._moved = asyncio.Event()
         self._tasks: Tasks | None = None
@@ -88,7 +91,25 @@ class LocalPlacement:
     async def apply(self, replicas: Sequence[ReplicaSpec]) -> None:
         """Make exactly these run; returns once the table is on disk. A replica in it already is left as it is."""
         async with self._applying:
-            await self._replace(await self._wished(replicas))
+            self._wish = tuple(replicas)
+            await self._replace(await self._wished((*self._wish, *self._guests.values())))
+
+    @contextlib.asynccontextmanager
+    async def guest(self, spec: ReplicaSpec) -> AsyncIterator[str]:
+        """Run one more replica as long as the context lasts; its address. Nobody routes to it and, after a restart of
+        control, the first `apply` ends it."""
+        self._guests[spec.uid] = spec
+        try:
+            await self._reapply()
+            yield f"unix:{socket_of(self._options.runtime_dir, spec.uid)}"
+        finally:
+            del self._guests[spec.uid]
+            await self._reapply()
+
+    async def _reapply(self) -> None:
+        async with self._applying:
+            assert self._wish is not None, "guests come after the first wish"
+            await self._replace(await self._wished((*self._wish, *self._guests.values())))
 
     async def apply_runners(self, runners: Sequence[RunnerSpec]) -> None:
         """Make exactly these runners run, beside the replicas; returns once the table is on disk."""

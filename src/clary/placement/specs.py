@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clary.agent.table import ProcessSpec
+from clary.domain.endpoint import RevisionVariant
+from clary.domain.instance_types import INSTANCE_TYPES
 from clary.placement.base import ReplicaSpec
 from clary.placement.bundle import ENTRY
 from clary.worker import options as worker_options
@@ -26,6 +28,38 @@ class Ground:
     bundle: Path
     path: str
     """PATH of workers and zygotes."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """Whose replica it is."""
+
+    uid: str
+    endpoint: str
+    endpoint_uid: str
+
+
+def replica_of(
+    named: Named, variant: RevisionVariant, model_dir: Path, digest: str, threads: int, python: str = ""
+) -> ReplicaSpec:
+    """The specification of a replica of `variant`: the same for the same facts, whenever. `python`: the interpreter
+    of its environment, empty for Clary's own."""
+    kind = INSTANCE_TYPES.get(variant.instance_type)
+    return ReplicaSpec(
+        uid=named.uid,
+        endpoint=named.endpoint,
+        variant=variant.name,
+        endpoint_uid=named.endpoint_uid,
+        runtime=variant.container.runtime,
+        image_tag=variant.container.image_tag,
+        model_dir=model_dir,
+        artifact_digest=digest,
+        env=variant.container.environment,
+        python=python,
+        threads=threads,
+        memory_bytes_max=int(kind.memory_gib * 1024**3) if kind else 0,
+        load_timeout_s=float(variant.load_timeout_s),
+    )
 
 
 def socket_of(runtime_dir: Path, uid: str) -> Path:

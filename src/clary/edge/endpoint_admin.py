@@ -1,0 +1,112 @@
+"""Clary's own API for versions of endpoints, for which SageMaker has none.
+
+Each call carries a SigV4 signature (service name `clary`) by any key that is live; the region is the signature's.
+
+    GET  /clary/api/endpoints/NAME/versions                 200 {"name", "versions": [{"version", "state", ...}]}
+    POST /clary/api/endpoints/NAME/rollback {"to": N}       200 {"name", "version"}; without `to`: the one before
+    POST /clary/api/endpoints/NAME/versions/N/trial         200 {"version", "variant", "libraries", "signature", ...}
+
+A trial loads the version's model into a process of its own, which no router sends to, and asks it once: with the body
+of the request, of the request's Content-Type. An empty body asks nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from clary.control import endpoint_changes, version_trials
+from clary.control.desk import Caller
+from clary.domain.endpoint import RevisionVariant
+from clary.domain.errors import Invalid
+from clary.domain.versions import Version
+from clary.edge.admin import Admin, Handler, guarded, instant_text
+
+TRIAL_BYTES_MAX = 25 * 1024 * 1024
+"""As much as InvokeEndpoint takes."""
+
+
+def routes(admin: Admin, bench: version_trials.Bench) -> list[Route]:
+    """The routes, for the application that assembly puts together."""
+
+    async def trial(admin: Admin, caller: Caller, request: Request, body: bytes) -> Response:
+        name, number = str(request.path_params["name"]), int(request.path_params["number"])
+        version = await endpoint_changes.version_of(admin.desk, caller, name, number)
+        question = version_trials.Question(body, request.headers.get("content-type", ""))
+        found = await version_trials.run_trial(admin.desk, bench, name, version, question)
+        return JSONResponse(
+            {
+                "version": number,
+                "variant": found.variant,
+                "bytes": found.artifact_bytes,
+                "libraries": dict(found.libraries),
+                "signature": dict(found.signature),
+                "cause": found.cause,
+                "remedy": found.remedy,
+                "status": found.status,
+                "content_type": found.content_type,
+                "body": base64.b64encode(found.body).decode(),
+            }
+        )
+
+    def route(path: str, handler: Handler, method: str, body_bytes_max: int = 16 * 1024) -> Route:
+        return Route(
+            f"/clary/api/endpoints/{{name}}{path}",
+            guarded(admin, handler, root=False, body_bytes_max=body_bytes_max),
+            methods=[method],
+        )
+
+    return [
+        route("/versions", _versions, "GET"),
+        route("/rollback", _rollback, "POST"),
+        route("/versions/{number:int}/trial", trial, "POST", TRIAL_BYTES_MAX),
+    ]
+
+
+async def _versions(admin: Admin, caller: Caller, request: Request, _: bytes) -> Response:
+    name = str(request.path_params["name"])
+    found = await endpoint_changes.versions(admin.desk, caller, name)
+    return JSONResponse({"name": name, "versions": [_shown(version) for version in found]})
+
+
+async def _rollback(admin: Admin, caller: Caller, request: Request, body: bytes) -> Response:
+    name = str(request.path_params["name"])
+    try:
+        members: Any = json.loads(body or b"{}")
+    except ValueError:
+        raise Invalid("The body is not JSON; send an object, with the member 'to' or without.") from None
+    to = members.get("to") if isinstance(members, dict) else None
+    if not isinstance(members, dict) or set(members) - {"to"} or not (to is None or type(to) is int):
+        raise Invalid("The body must be an object with at most the member 'to', the number of a version.")
+    return JSONResponse({"name": name, "version": await endpoint_changes.roll_back(admin.desk, caller, name, to)})
+
+
+def _shown(version: Version) -> dict[str, object]:
+    return {
+        "version": version.number,
+        "state": version.state.value,
+        "created": instant_text(version.created_us),
+        "config": version.revision.config_name,
+        "reason": version.reason or None,
+        "variants": [_variant(variant, version) for variant in version.revision.variants],
+    }
+
+
+def _variant(variant: RevisionVariant, version: Version) -> dict[str, object]:
+    url = variant.container.model_data_url
+    return {
+        "variant": variant.name,
+        "model": variant.model_name,
+        "image": variant.container.image,
+        "runtime": variant.container.runtime,
+        "artifact": url,
+        "digest": version.digests.get(url),
+        "weight": variant.weight,
+        "instances": variant.instance_count,
+        "instance_type": variant.instance_type,
+    }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from clary.objects.records import Bucket, ObjectRecord, PartRecord
+from clary.objects.records import Bucket, ObjectRecord, PartRecord, TagRecord
 
 MAGIC = b"CLARYOB1"
 _TAIL = struct.Struct(">II8s")
@@ -27,7 +27,7 @@ _FOOTER_BYTES_MAX = 16 * 1024 * 1024
 INCOMING = ".incoming"
 BUCKET_FILE = "bucket.json"
 
-Footer = ObjectRecord | PartRecord
+Footer = ObjectRecord | PartRecord | TagRecord
 _decoder: msgspec.json.Decoder[Footer] = msgspec.json.Decoder(Footer)
 
 
@@ -106,8 +106,13 @@ class Blobs:
 
     def create_bucket(self, bucket: Bucket) -> None:
         """Make the folder and its record, durably."""
+        self.folder(bucket.name).mkdir(mode=0o700, exist_ok=True)
+        self.write_bucket(bucket)
+        sync_folder(self._root)
+
+    def write_bucket(self, bucket: Bucket) -> None:
+        """Replace a bucket's record, durably."""
         folder = self.folder(bucket.name)
-        folder.mkdir(mode=0o700, exist_ok=True)
         temporary = folder / (BUCKET_FILE + ".new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -117,7 +122,6 @@ class Blobs:
             os.close(fd)
         temporary.rename(folder / BUCKET_FILE)
         sync_folder(folder)
-        sync_folder(self._root)
 
     def remove_bucket(self, name: str) -> None:
         """Remove a bucket's folder; its record goes first, so that a half-removed folder is known as such."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clary.domain.errors import DomainError
+from clary.domain.errors import DomainError, NotFound
 
 
 @dataclass(eq=False)
@@ -12,6 +12,23 @@ class BucketNotEmpty(DomainError):  # noqa: N818 - named by the fact, as S3 does
     """A bucket with objects cannot be deleted."""
 
     name: str
+
+
+@dataclass(eq=False)
+class Hidden(NotFound):
+    """There is no object: the newest version of its key is a delete marker."""
+
+    version: str
+    """The marker's, empty for the null version."""
+
+
+@dataclass(eq=False)
+class IsMarker(DomainError):  # noqa: N818
+    """A version that was asked for by its id is a delete marker: it has nothing to read."""
+
+    key: str
+    version: str
+    modified_us: int
 
 
 @dataclass(eq=False)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from clary.objects.records import Bucket, Entry, ObjectRecord, PartRecord, Upload
+from clary.objects.records import Bucket, Entry, ObjectRecord, PartRecord, Upload, VersionEntry
 
-_FORMAT = 1
+_FORMAT = 2
 
 _SCHEMA = """
 CREATE TABLE bucket(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, account TEXT NOT NULL, region TEXT NOT NULL,
@@ -28,9 +28,30 @@ CREATE UNIQUE INDEX object_by_key ON object(bucket, key, version);
 CREATE TABLE upload(upload_id TEXT PRIMARY KEY, bucket TEXT NOT NULL, key BLOB NOT NULL, record BLOB NOT NULL);
 CREATE INDEX upload_by_key ON upload(bucket, key, upload_id);
 CREATE TABLE part(upload_id TEXT NOT NULL, number INTEGER NOT NULL, bucket TEXT NOT NULL, blob TEXT NOT NULL,
-  record BLOB NOT NULL, PRIMARY KEY(upload_id, number)) WITHOUT ROWID;
+  record BLOB NOT NULL, PRIMARY KEY(upload_id, number)) WITHOUT ROWID
 """
 
+_VERSIONS = """
+ALTER TABLE bucket ADD COLUMN record BLOB;
+ALTER TABLE object ADD COLUMN current INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE object ADD COLUMN marker INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE object ADD COLUMN tag_blob TEXT NOT NULL DEFAULT '';
+CREATE INDEX object_now ON object(bucket, key) WHERE current = 1 AND marker = 0;
+CREATE INDEX object_by_age ON object(bucket, key, modified_us DESC, blob DESC)
+"""
+"""Format 2: several versions of a key. `current` marks the newest of each, `marker` delete markers; `bucket.record` is
+the whole bucket where it has more than the columns (versioning, tags, CORS)."""
+
+_STEPS = (_SCHEMA, _VERSIONS)
+"""What leads from each format to the next."""
+
+_VISIBLE = "current = 1 AND marker = 0"
+_NEWEST = "ORDER BY modified_us DESC, blob DESC"
+_ENTRY = "size, etag, modified_us, storage_class, checksum_algorithm, checksum_kind"
+
+_BUCKET = "name, account, region, created_us, record"
+
+_bucket = msgspec.json.Decoder(Bucket)
 _object = msgspec.json.Decoder(ObjectRecord)
 _part = msgspec.json.Decoder(PartRecord)
 _upload = msgspec.json.Decoder(Upload)
@@ -50,18 +71,19 @@ class Index:
             raise ValueError(f"{path} has format {found}; this Clary reads up to {_FORMAT}")
         self.fresh = found == 0
         """Whether the index was just made, so that it does not know yet what the files hold."""
+        if not self.fresh and found < _FORMAT:
+            with self.write():
+                self._raise_from(found)
 
     def create(self, fill: Iterator[tuple[Bucket, Iterator[ObjectRecord]]]) -> None:
         """Make the tables of a fresh index and fill them, in one transaction."""
         with self._lock, _transaction(self._writer, "BEGIN IMMEDIATE"):
-            for statement in _SCHEMA.split(";\n"):
-                self._writer.execute(statement)
+            self._raise_from(0)
             work = Transaction(self._writer)
             for bucket, records in fill:
-                work.add_bucket(bucket)
+                work.put_bucket(bucket)
                 for record in records:
                     work.put_object(bucket.name, record)
-            self._writer.execute(f"PRAGMA user_version = {_FORMAT}")
         self.fresh = False
 
     @contextlib.contextmanager
@@ -90,6 +112,13 @@ class Index:
                 self._idle.get_nowait().close()
         self._writer.close()
 
+    def _raise_from(self, found: int) -> None:
+        """Bring the tables from format `found` to this one, within the writer's transaction."""
+        for step in _STEPS[found:]:
+            for statement in step.split(";\n"):
+                self._writer.execute(statement)
+        self._writer.execute(f"PRAGMA user_version = {_FORMAT}")
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=30.0, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -117,19 +146,20 @@ class Transaction:
     # buckets
 
     def bucket(self, name: str) -> Bucket | None:
-        row = self._db.execute(
-            "SELECT name, account, region, created_us FROM bucket WHERE name = ?", (name,)
-        ).fetchone()
-        return Bucket(*row) if row else None
+        row = self._db.execute(f"SELECT {_BUCKET} FROM bucket WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        return _bucket_of(row) if row else None
 
     def buckets(self) -> list[Bucket]:
-        rows = self._db.execute("SELECT name, account, region, created_us FROM bucket ORDER BY name")
-        return [Bucket(*row) for row in rows]
+        rows = self._db.execute(f"SELECT {_BUCKET} FROM bucket ORDER BY name")  # noqa: S608
+        return [_bucket_of(row) for row in rows]
 
-    def add_bucket(self, bucket: Bucket) -> None:
+    def put_bucket(self, bucket: Bucket) -> None:
+        """Add a bucket, or replace what is known of it."""
         self._db.execute(
-            "INSERT INTO bucket(name, account, region, created_us) VALUES(?, ?, ?, ?)",
-            (bucket.name, bucket.account, bucket.region, bucket.created_us),
+            "INSERT INTO bucket(name, account, region, created_us, record) VALUES(?, ?, ?, ?, ?) ON CONFLICT(name) DO"
+            " UPDATE SET account = excluded.account, region = excluded.region, created_us = excluded.created_us,"
+            " record = excluded.record",
+            (bucket.name, bucket.account, bucket.region, bucket.created_us, msgspec.json.encode(bucket)),
         )
 
     def remove_bucket(self, name: str) -> None:
@@ -141,6 +171,8 @@ class Transaction:
         """Every blob that something in the bucket refers to."""
         named = {row[0] for row in self._db.execute("SELECT blob FROM object WHERE bucket = ?", (bucket,))}
         named.update(row[0] for row in self._db.execute("SELECT blob FROM part WHERE bucket = ?", (bucket,)))
+        tagged = self._db.execute("SELECT tag_blob FROM object WHERE bucket = ? AND tag_blob <> ''", (bucket,))
+        named.update(row[0] for row in tagged)
         joined = self._db.execute("SELECT record FROM object WHERE bucket = ? AND etag LIKE '%-%'", (bucket,))
         for (record,) in joined:
             named.update(segment.blob for segment in _object.decode(record).segments)
@@ -148,17 +180,26 @@ class Transaction:
 
     # objects
 
-    def object(self, bucket: str, key: str, version: str = "") -> ObjectRecord | None:
-        row = self._db.execute(
-            "SELECT record FROM object WHERE bucket = ? AND key = ? AND version = ?", (bucket, key.encode(), version)
-        ).fetchone()
-        return _object.decode(row[0]) if row else None
+    def object(self, bucket: str, key: str) -> ObjectRecord | None:
+        """The object that a key shows now; None where there is none, or the newest version is a delete marker."""
+        return self._one(bucket, key, _VISIBLE)
 
-    def put_object(self, bucket: str, record: ObjectRecord) -> None:
+    def newest(self, bucket: str, key: str) -> ObjectRecord | None:
+        """The newest version of a key, which may be a delete marker."""
+        return self._one(bucket, key, "current = 1")
+
+    def version(self, bucket: str, key: str, version: str) -> ObjectRecord | None:
+        """One version of a key, empty for the null version."""
+        return self._one(bucket, key, "version = ?", version)
+
+    def put_object(self, bucket: str, record: ObjectRecord) -> ObjectRecord | None:
+        """Add a version, the null version in place of the one before, which is returned."""
+        old = self.version(bucket, record.key, record.version)
         checksum = record.checksum
         self._db.execute(
             "INSERT OR REPLACE INTO object(bucket, key, version, size, etag, modified_us, storage_class,"
-            " checksum_algorithm, checksum_kind, blob, record) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " checksum_algorithm, checksum_kind, blob, record, current, marker, tag_blob)"
+            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
             (
                 bucket,
                 record.key.encode(),
@@ -171,29 +212,82 @@ class Transaction:
                 checksum.kind if checksum else "",
                 record.blob,
                 msgspec.json.encode(record),
+                int(record.marker),
+                record.tag_blob,
             ),
         )
+        self._settle(bucket, record.key)
+        return old
 
-    def remove_object(self, bucket: str, key: str, version: str = "") -> None:
-        self._db.execute(
-            "DELETE FROM object WHERE bucket = ? AND key = ? AND version = ?", (bucket, key.encode(), version)
-        )
+    def remove_version(self, bucket: str, key: str, version: str) -> ObjectRecord | None:
+        """Remove one version and return it; None where there was none."""
+        old = self.version(bucket, key, version)
+        if old is not None:
+            self._db.execute(
+                "DELETE FROM object WHERE bucket = ? AND key = ? AND version = ?", (bucket, key.encode(), version)
+            )
+            self._settle(bucket, key)
+        return old
 
-    def any_object(self, bucket: str) -> bool:
+    def any_version(self, bucket: str) -> bool:
         return self._db.execute("SELECT 1 FROM object WHERE bucket = ? LIMIT 1", (bucket,)).fetchone() is not None
 
     def entries(self, bucket: str, first: bytes, below: bytes | None, *, after: bool) -> Iterator[tuple[bytes, Entry]]:
         """Entries from `first` (without it where `after`) up to, not including, `below` (None: to the end)."""
         bound = "" if below is None else " AND key < ?"
         query = (
-            "SELECT key, size, etag, modified_us, storage_class, checksum_algorithm, checksum_kind FROM object"  # noqa: S608
-            f" WHERE bucket = ? AND version = '' AND key {'>' if after else '>='} ?{bound} ORDER BY key"
+            f"SELECT key, {_ENTRY} FROM object"  # noqa: S608
+            f" WHERE bucket = ? AND {_VISIBLE} AND key {'>' if after else '>='} ?{bound} ORDER BY key"
         )
         values: list[str | bytes] = [bucket, first]
         if below is not None:
             values.append(below)
         for row in self._db.execute(query, values):
             yield row[0], Entry(row[0].decode(), *row[1:])
+
+    def versions(
+        self, bucket: str, first: bytes, below: bytes | None, age: tuple[int, str] | None
+    ) -> Iterator[tuple[bytes, VersionEntry]]:
+        """Versions by key, the newest of each key first, from key `first` up to, not including, `below`.
+
+        `age` (modified_us, blob): of the key `first` only versions older than that.
+        """
+        # Two queries: an OR over both would not be one range of the index.
+        order = "ORDER BY key, modified_us DESC, blob DESC"
+        columns = f"key, version, current, marker, {_ENTRY}"
+        if age is not None:
+            rows = self._db.execute(
+                f"SELECT {columns} FROM object WHERE bucket = ? AND key = ? AND (modified_us, blob) < (?, ?) {order}",  # noqa: S608
+                (bucket, first, *age),
+            )
+            yield from map(_version_of, rows)
+        bound = "" if below is None else " AND key < ?"
+        values: list[str | bytes] = [bucket, first]
+        if below is not None:
+            values.append(below)
+        rows = self._db.execute(
+            f"SELECT {columns} FROM object WHERE bucket = ? AND key {'>=' if age is None else '>'} ?{bound} {order}",  # noqa: S608
+            values,
+        )
+        yield from map(_version_of, rows)
+
+    def _one(self, bucket: str, key: str, which: str, *values: str) -> ObjectRecord | None:
+        row = self._db.execute(
+            f"SELECT record FROM object WHERE bucket = ? AND key = ? AND {which}",  # noqa: S608
+            (bucket, key.encode(), *values),
+        ).fetchone()
+        return _object.decode(row[0]) if row else None
+
+    def _settle(self, bucket: str, key: str) -> None:
+        """Mark the newest version of a key as its current one."""
+        where = (bucket, key.encode())
+        newest = self._db.execute(
+            f"SELECT rowid, current FROM object WHERE bucket = ? AND key = ? {_NEWEST} LIMIT 1",  # noqa: S608
+            where,
+        ).fetchone()
+        if newest is not None and not newest[1]:
+            self._db.execute("UPDATE object SET current = 0 WHERE bucket = ? AND key = ? AND current = 1", where)
+            self._db.execute("UPDATE object SET current = 1 WHERE rowid = ?", newest[:1])
 
     # uploads
 
@@ -246,3 +340,12 @@ class Transaction:
         )
         for (record,) in rows:
             yield _part.decode(record)
+
+
+def _bucket_of(row: tuple[str, str, str, int, bytes | None]) -> Bucket:
+    return Bucket(*row[:4]) if row[4] is None else _bucket.decode(row[4])
+
+
+def _version_of(row: sqlite3.Row) -> tuple[bytes, VersionEntry]:
+    key, version, current, marker = row[:4]
+    return key, VersionEntry(Entry(key.decode(), *row[4:]), version, bool(current), bool(marker))

@@ -21,7 +21,7 @@ def page(index: Transaction, bucket: str, *, prefix: str, delimiter: str, after:
     prefixes: list[str] = []
     last = ""
     start, exclusive = (mark, True) if mark >= wanted else (wanted, False)
-    if divider and _common(mark, wanted, divider) == mark and mark:
+    if divider and common_prefix(mark, wanted, divider) == mark and mark:
         start, exclusive = successor(mark) or mark, False
     while True:
         seek: bytes | None = None
@@ -35,7 +35,7 @@ def page(index: Transaction, bucket: str, *, prefix: str, delimiter: str, after:
                 break
             if len(entries) + len(prefixes) == count_max:
                 return Listing(tuple(entries), tuple(prefixes), last, truncated=True)
-            common = _common(key, wanted, divider)
+            common = common_prefix(key, wanted, divider)
             if common is None:
                 entries.append(entry)
                 last = entry.key
@@ -48,7 +48,7 @@ def page(index: Transaction, bucket: str, *, prefix: str, delimiter: str, after:
         start, exclusive = seek, False
 
 
-def _common(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
+def common_prefix(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
     """`key` up to and with the first delimiter after `prefix`; None where there is none."""
     if not delimiter or not key.startswith(prefix):
         return None

@@ -17,6 +17,7 @@ from clary.objects.errors import DigestMismatch, PartNotFound, PartsOutOfOrder, 
 from clary.objects.index import Transaction
 from clary.objects.names import successor
 from clary.objects.records import (
+    ENABLED,
     NO_CONDITION,
     Attributes,
     Checksum,
@@ -81,6 +82,7 @@ def create(
         checksum_algorithm=chosen.name,
         checksum_kind=kind or chosen.kinds[0],
         checksum_asked=algorithm is not None,
+        tags=attributes.tags,
     )
     store.bucket(bucket)
     with store.index.write() as index:
@@ -150,7 +152,8 @@ def complete(
             _upload(index, bucket, upload.key, upload.upload_id)
             uploaded = {part.number: part for part in index.parts(upload.upload_id)}
         chosen = _choose(upload, wanted, uploaded)
-        record = _joined(upload, chosen, writer.blob, store.clock.now_us())
+        state, modified_us = store.stamp(bucket, upload.key)
+        record = _joined(upload, chosen, writer.blob, modified_us, versioned=state.versioning == ENABLED)
         _check_whole(record, checksum, size)
         with store.published(writer, record) as index:
             _upload(index, bucket, upload.key, upload.upload_id)
@@ -158,9 +161,9 @@ def complete(
             for part in chosen:
                 if unchanged.get(part.number) != part.blob:
                     raise PartNotFound(upload.upload_id, part.number, part.etag)
-            old = check_condition(index, bucket, upload.key, condition)
+            check_condition(index, bucket, upload.key, condition)
             index.remove_upload(upload.upload_id)
-            index.put_object(bucket, record)
+            old = index.put_object(bucket, record)
     finally:
         writer.abandon()
     kept = {part.blob for part in chosen}
@@ -250,14 +253,16 @@ def _choose(upload: Upload, wanted: Sequence[Wanted], uploaded: dict[int, PartRe
     return chosen
 
 
-def _joined(upload: Upload, chosen: Sequence[PartRecord], blob: str, now_us: int) -> ObjectRecord:
+def _joined(
+    upload: Upload, chosen: Sequence[PartRecord], blob: str, modified_us: int, *, versioned: bool
+) -> ObjectRecord:
     md5 = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in chosen), usedforsecurity=False)
     values = [(part.checksum.value if part.checksum else "", part.size) for part in chosen]
     return ObjectRecord(
         key=upload.key,
         size=sum(part.size for part in chosen),
         etag=f"{md5.hexdigest()}-{len(chosen)}",
-        modified_us=now_us,
+        modified_us=modified_us,
         blob=blob,
         headers=upload.headers,
         user=upload.user,
@@ -267,6 +272,8 @@ def _joined(upload: Upload, chosen: Sequence[PartRecord], blob: str, now_us: int
             Segment(part.number, part.blob, part.size, value) for part, (value, _) in zip(chosen, values, strict=True)
         ),
         upload_id=upload.upload_id,
+        version=blob if versioned else "",
+        tags=upload.tags,
     )
 
 

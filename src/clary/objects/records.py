@@ -10,6 +10,22 @@ FULL_OBJECT = "FULL_OBJECT"
 COMPOSITE = "COMPOSITE"
 
 
+ENABLED = "Enabled"
+SUSPENDED = "Suspended"
+
+
+class CorsRule(msgspec.Struct, frozen=True):
+    """Which pages may read answers of a bucket in a browser. Names and origins as given, `*` for any run."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    max_age_s: int | None = None
+    """How long a browser may keep the answer to a preflight; None: its own choice."""
+    id: str = ""
+
+
 class Bucket(msgspec.Struct, frozen=True):
     """One bucket. Its name is unique across regions, as in S3."""
 
@@ -18,6 +34,10 @@ class Bucket(msgspec.Struct, frozen=True):
     region: str
     """Where it says it is; objects are reachable from every region."""
     created_us: int
+    versioning: str = ""
+    """ENABLED, SUSPENDED, or empty: never enabled, every write is the null version."""
+    tags: Mapping[str, str] = {}
+    cors: tuple[CorsRule, ...] = ()
 
 
 class Checksum(msgspec.Struct, frozen=True):
@@ -65,7 +85,22 @@ class ObjectRecord(msgspec.Struct, frozen=True, tag="object"):
     upload_id: str = ""
     """The multipart upload that made it: a repeated completion is recognised by it."""
     version: str = ""
-    """Room for versioning: always the null version today."""
+    """Empty for the null version; else the blob's own name, which no other version has."""
+    marker: bool = False
+    """A delete marker: no bytes; as the newest version it hides the key."""
+    tags: Mapping[str, str] = {}
+    tag_blob: str = ""
+    """Where the tags were changed after the write: the blob of their TagRecord. Empty in a footer."""
+
+
+class TagRecord(msgspec.Struct, frozen=True, tag="tags"):
+    """Tags that replaced those of a version's own footer, which never changes; a blob with no bytes."""
+
+    of: str
+    """Blob of the version."""
+    tags: Mapping[str, str]
+    modified_us: int
+    blob: str
 
 
 class PartRecord(msgspec.Struct, frozen=True, tag="part"):
@@ -94,6 +129,7 @@ class Upload(msgspec.Struct, frozen=True):
     checksum_kind: str
     checksum_asked: bool
     """Whether the client chose the algorithm; the default one is not shown for parts."""
+    tags: Mapping[str, str] = {}
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -106,6 +142,15 @@ class Entry(msgspec.Struct, frozen=True):
     storage_class: str
     checksum_algorithm: str
     checksum_kind: str
+
+
+class VersionEntry(msgspec.Struct, frozen=True):
+    """What a listing of versions says of one version or delete marker."""
+
+    entry: Entry
+    version: str
+    latest: bool
+    marker: bool
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -124,6 +169,7 @@ class Attributes(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     user: Mapping[str, str] = {}
     storage_class: str = "STANDARD"
+    tags: Mapping[str, str] = {}
 
 
 class Condition(msgspec.Struct, frozen=True):

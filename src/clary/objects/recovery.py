@@ -3,6 +3,7 @@
 - An index that is missing (or was deleted because it broke) is rebuilt from the blobs' footers.
 - A bucket folder with a record that the index does not know is adopted, with its objects: a bucket whose creation or
   deletion a kill interrupted (neither was acknowledged), or one that somebody put there.
+- What a bucket's own record says of it (versioning, tags, CORS) holds against the index.
 - A folder without a record, a blob that nothing refers to, anything in `.incoming`: removed.
 Uploads in progress live in the index only; a rebuild forgets them and their parts.
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from clary.objects.blobs import Blobs
 from clary.objects.index import Index
-from clary.objects.records import Bucket, ObjectRecord
+from clary.objects.records import Bucket, ObjectRecord, TagRecord
 
 INDEX_FILE = ".index.db"
 
@@ -40,10 +43,13 @@ def recover(root: Path, blobs: Blobs) -> Index:
 
 def _agree(index: Index, blobs: Blobs, bucket: Bucket) -> None:
     with index.read() as reading:
-        adopted = reading.bucket(bucket.name) is None
-    if adopted:
+        known = reading.bucket(bucket.name)
+    if known is not None and known != bucket:
         with index.write() as writing:
-            writing.add_bucket(bucket)
+            writing.put_bucket(bucket)
+    if known is None:
+        with index.write() as writing:
+            writing.put_bucket(bucket)
             for record in _objects(blobs, bucket.name):
                 writing.put_object(bucket.name, record)
     with index.read() as reading:
@@ -54,16 +60,26 @@ def _agree(index: Index, blobs: Blobs, bucket: Bucket) -> None:
 
 
 def _objects(blobs: Blobs, bucket: str) -> Iterator[ObjectRecord]:
-    """The latest record of each key by the footers; those whose segments are not all there are left out."""
+    """The latest record of each version by the footers; those whose segments are not all there are left out."""
     names = set(blobs.names(bucket))
     latest: dict[tuple[str, str], ObjectRecord] = {}
+    tags: dict[str, TagRecord] = {}
     for blob in names:
         footer = blobs.footer(bucket, blob)
-        if not isinstance(footer, ObjectRecord) or footer.blob != blob:
+        if footer is None or footer.blob != blob:
             continue
-        if any(segment.blob not in names for segment in footer.segments):
+        if isinstance(footer, TagRecord):
+            known = tags.get(footer.of)
+            if known is None or (known.modified_us, known.blob) < (footer.modified_us, blob):
+                tags[footer.of] = footer
+        if not isinstance(footer, ObjectRecord) or any(segment.blob not in names for segment in footer.segments):
             continue
         old = latest.get((footer.key, footer.version))
         if old is None or (old.modified_us, old.blob) < (footer.modified_us, footer.blob):
             latest[footer.key, footer.version] = footer
-    yield from latest.values()
+    for record in latest.values():
+        changed = tags.get(record.blob)
+        if changed is None:
+            yield record
+        else:
+            yield msgspec.structs.replace(record, tags=changed.tags, tag_blob=changed.blob)

@@ -10,7 +10,7 @@ import contextlib
 import io
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,12 +19,21 @@ from clary.kit.clock import Clock
 from clary.kit.ids import Ids
 from clary.objects import checksums
 from clary.objects.blobs import Blobs, Footer
-from clary.objects.errors import BucketNotEmpty, PreconditionFailed
+from clary.objects.errors import BucketNotEmpty, Hidden, IsMarker, PreconditionFailed
 from clary.objects.index import Transaction
 from clary.objects.listing import page
 from clary.objects.names import KEY_BYTES_MAX, bucket_allowed, key_allowed
 from clary.objects.reader import ObjectFile, Reader
-from clary.objects.records import NO_CONDITION, Attributes, Bucket, Condition, Entry, Listing, ObjectRecord
+from clary.objects.records import (
+    ENABLED,
+    NO_CONDITION,
+    Attributes,
+    Bucket,
+    Condition,
+    Entry,
+    Listing,
+    ObjectRecord,
+)
 from clary.objects.recovery import recover
 from clary.objects.writer import Writer
 
@@ -53,17 +62,17 @@ class ObjectStore:
 
     # buckets
 
-    def create_bucket(self, name: str, account: str, region: str) -> Bucket:
+    def create_bucket(self, name: str, account: str, region: str, tags: Mapping[str, str] | None = None) -> Bucket:
         """A new bucket; AlreadyExists whoever owns it, Invalid for a name that S3 refuses."""
         if not bucket_allowed(name):
             raise Invalid(f"{name!r} is not a valid bucket name")
-        bucket = Bucket(name, account, region, self.clock.now_us())
+        bucket = Bucket(name, account, region, self.clock.now_us(), tags=tags or {})
         with self._bucket_lock, self.index.write() as index:
             if index.bucket(name) is not None:
                 raise AlreadyExists("bucket", name, bucket_arn(name))
             # The folder first: a kill before the commit leaves an empty bucket, adopted at the next start.
             self.blobs.create_bucket(bucket)
-            index.add_bucket(bucket)
+            index.put_bucket(bucket)
         return bucket
 
     def bucket(self, name: str) -> Bucket:
@@ -76,29 +85,41 @@ class ObjectStore:
         with self.index.read() as index:
             return index.buckets()
 
+    def change_bucket(self, name: str, change: Callable[[Bucket], Bucket]) -> Bucket:
+        """Replace what is known of a bucket, durably; NotFound."""
+        with self._bucket_lock, self.index.write() as index:
+            bucket = change(_bucket(index, name))
+            # The file first: it is what the index is made to agree with at the next start.
+            self.blobs.write_bucket(bucket)
+            index.put_bucket(bucket)
+        return bucket
+
     def delete_bucket(self, name: str) -> None:
-        """Delete an empty bucket and the uploads in progress in it; BucketNotEmpty, NotFound."""
+        """Delete a bucket without any version and the uploads in progress in it; BucketNotEmpty, NotFound."""
         with self._bucket_lock:
             with self.index.write() as index:
                 _bucket(index, name)
-                if index.any_object(name):
+                if index.any_version(name):
                     raise BucketNotEmpty(name)
                 index.remove_bucket(name)
             self.blobs.remove_bucket(name)
 
     # objects
 
-    def head(self, bucket: str, key: str) -> ObjectRecord:
-        """What is known of an object; NotFound of kind `bucket` or `object`."""
+    def head(self, bucket: str, key: str, version: str | None = None) -> ObjectRecord:
+        """What is known of an object, or of one version of it (empty: the null version).
+
+        NotFound of kind `bucket`, `object` (Hidden where a delete marker hides it) or `version`; IsMarker.
+        """
         with self.index.read() as index:
             _bucket(index, bucket)
-            return _object(index, bucket, key)
+            return find(index, bucket, key, version)
 
-    def read(self, bucket: str, key: str) -> Reader:
-        """Open an object as it is now; later writes to its key do not disturb the reader. Close it."""
+    def read(self, bucket: str, key: str, version: str | None = None) -> Reader:
+        """Open an object as it is now; later writes to its key do not disturb the reader. Errors: `head`. Close it."""
         with self._pin_lock, self.index.read() as index:
             _bucket(index, bucket)
-            record = _object(index, bucket, key)
+            record = find(index, bucket, key, version)
             self._pins[record.blob] += 1
         return Reader(self.blobs, bucket, record, lambda: self._unpin(record.blob))
 
@@ -137,20 +158,27 @@ class ObjectStore:
     ) -> ObjectRecord:
         """Make what was written the object of `key`: durable when this returns, all or nothing."""
         check_key(key)
+        try:
+            state, modified_us = self.stamp(writer.bucket, key)
+        except NotFound:
+            writer.abandon()
+            raise
         record = ObjectRecord(
             key=key,
             size=writer.size,
             etag=writer.md5.hex(),
-            modified_us=self.clock.now_us(),
+            modified_us=modified_us,
             blob=writer.blob,
             headers=attributes.headers,
             user=attributes.user,
             storage_class=attributes.storage_class,
             checksum=writer.checksum(),
+            version=writer.blob if state.versioning == ENABLED else "",
+            tags=attributes.tags,
         )
         with self.published(writer, record) as index:
-            old = check_condition(index, writer.bucket, key, condition)
-            index.put_object(writer.bucket, record)
+            check_condition(index, writer.bucket, key, condition)
+            old = index.put_object(writer.bucket, record)
         self.drop(writer.bucket, old)
         return record
 
@@ -179,22 +207,16 @@ class ObjectStore:
             with self.index.read() as index:
                 check_condition(index, bucket, key, condition)
 
-    def delete(self, bucket: str, key: str, condition: Condition = NO_CONDITION) -> None:
-        """Delete an object; one that is absent is deleted already (as in S3)."""
-        self.delete_many(bucket, [key], condition)
+    def stamp(self, bucket: str, key: str) -> tuple[Bucket, int]:
+        """The bucket, and the instant that a version written to the key now has: later than every other of the key.
 
-    def delete_many(self, bucket: str, keys: Iterable[str], condition: Condition = NO_CONDITION) -> None:
-        """Delete objects in one transaction; the condition holds for each."""
-        gone: list[ObjectRecord] = []
-        with self.index.write() as index:
-            _bucket(index, bucket)
-            for key in keys:
-                old = check_condition(index, bucket, key, condition)
-                if old is not None:
-                    index.remove_object(bucket, key)
-                    gone.append(old)
-        for old in gone:
-            self.drop(bucket, old)
+        The versions of a key are ordered by it, so a clock that is set back must not hide what is written.
+        """
+        with self.index.read() as index:
+            state = _bucket(index, bucket)
+            newest = index.newest(bucket, key)
+        now_us = self.clock.now_us()
+        return state, now_us if newest is None else max(now_us, newest.modified_us + 1)
 
     # files of objects
 
@@ -213,17 +235,38 @@ class ObjectStore:
     def published(self, writer: Writer, footer: Footer) -> Iterator[Transaction]:
         """Publish what was written, then lend the transaction that first refers to it; undone if that fails."""
         bucket, blob = writer.bucket, writer.blob
-        try:
+        with self._of_bucket(bucket):
             writer.publish(footer)
-        except FileNotFoundError:
-            self.bucket(bucket)  # NotFound, where the bucket was deleted meanwhile
-            raise
         try:
-            with self.index.write() as index:
-                _bucket(index, bucket, whole=self.blobs.path(bucket, blob).exists())
+            with self.writing(bucket, [blob]) as index:
                 yield index
         except BaseException:
             self.blobs.remove(bucket, blob)
+            raise
+
+    def publish_empty(self, bucket: str, footer: Footer) -> None:
+        """A blob without bytes: what it says is all there is to it. Nothing refers to it yet."""
+        fd = self.blobs.create(footer.blob)
+        try:
+            with self._of_bucket(bucket):
+                self.blobs.publish(fd, bucket, footer)
+        except BaseException:
+            self.blobs.discard(footer.blob)
+            raise
+
+    @contextlib.contextmanager
+    def writing(self, bucket: str, blobs: Iterable[str]) -> Iterator[Transaction]:
+        """The transaction that first refers to `blobs` of a bucket; NotFound where the bucket was deleted meanwhile."""
+        with self.index.write() as index:
+            _bucket(index, bucket, whole=all(self.blobs.path(bucket, blob).exists() for blob in blobs))
+            yield index
+
+    @contextlib.contextmanager
+    def _of_bucket(self, bucket: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            self.bucket(bucket)  # NotFound, where the bucket was deleted meanwhile
             raise
 
     def _unpin(self, blob: str) -> None:
@@ -238,6 +281,8 @@ class ObjectStore:
 
     def _remove_files(self, bucket: str, record: ObjectRecord) -> None:
         self.blobs.remove(bucket, record.blob)
+        if record.tag_blob:
+            self.blobs.remove(bucket, record.tag_blob)
         for segment in record.segments:
             self.blobs.remove(bucket, segment.blob)
 
@@ -252,9 +297,11 @@ def check_key(key: str) -> None:
         raise Invalid(f"a key has 1 to {KEY_BYTES_MAX} bytes of UTF-8; this one has {len(key.encode())}")
 
 
-def check_condition(index: Transaction, bucket: str, key: str, condition: Condition) -> ObjectRecord | None:
-    """The object of `key` now, if any; PreconditionFailed or NotFound where the condition does not hold."""
-    current = index.object(bucket, key)
+def check_condition(
+    index: Transaction, bucket: str, key: str, condition: Condition, version: str | None = None
+) -> None:
+    """PreconditionFailed or NotFound where the condition does not hold of the object now, or of one version of it."""
+    current = index.object(bucket, key) if version is None else index.version(bucket, key, version)
     if condition.absent and current is not None:
         raise PreconditionFailed("If-None-Match")
     if condition.etag is not None:
@@ -262,7 +309,6 @@ def check_condition(index: Transaction, bucket: str, key: str, condition: Condit
             raise NotFound("object", key, f"{bucket_arn(bucket)}/{key}")
         if condition.etag not in ("*", current.etag):
             raise PreconditionFailed("If-Match")
-    return current
 
 
 def _bucket(index: Transaction, name: str, *, whole: bool = True) -> Bucket:
@@ -273,8 +319,14 @@ def _bucket(index: Transaction, name: str, *, whole: bool = True) -> Bucket:
     return bucket
 
 
-def _object(index: Transaction, bucket: str, key: str) -> ObjectRecord:
-    record = index.object(bucket, key)
+def find(index: Transaction, bucket: str, key: str, version: str | None) -> ObjectRecord:
+    """The object of a key, or one version of it; errors as `ObjectStore.head`."""
+    arn = f"{bucket_arn(bucket)}/{key}"
+    record = index.newest(bucket, key) if version is None else index.version(bucket, key, version)
     if record is None:
-        raise NotFound("object", key, f"{bucket_arn(bucket)}/{key}")
+        raise NotFound("object", key, arn) if version is None else NotFound("version", key, arn)
+    if record.marker and version is None:
+        raise Hidden("object", key, arn, record.version)
+    if record.marker:
+        raise IsMarker(key, record.version, record.modified_us)
     return record

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +17,14 @@ from hypothesis import strategies as st
 from clary.domain.errors import AlreadyExists, Invalid, NotFound
 from clary.kit.clock import VirtualClock
 from clary.kit.ids import SystemIds
-from clary.objects import multipart
+from clary.objects import multipart, versions
 from clary.objects.blobs import read_footer
-from clary.objects.errors import BucketNotEmpty, PreconditionFailed
+from clary.objects.errors import BucketNotEmpty, Hidden, PreconditionFailed
 from clary.objects.multipart import Wanted
 from clary.objects.names import successor
-from clary.objects.records import Attributes, Condition, ObjectRecord
+from clary.objects.records import ENABLED, Attributes, Condition, ObjectRecord
 from clary.objects.store import ObjectStore
+from clary.objects.versions import Target
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 PART = 5 * 1024 * 1024
@@ -51,8 +55,8 @@ def test_put_open_list_delete(store: ObjectStore) -> None:
         assert file.read() == b"o"
     assert store.head("demo", "a/b") == record
     assert [entry.key for entry in store.list("demo", "a/")] == ["a/b"]
-    store.delete("demo", "a/b")
-    store.delete("demo", "a/b")
+    versions.delete(store, "demo", [Target("a/b")])
+    versions.delete(store, "demo", [Target("a/b")])
     with pytest.raises(NotFound) as caught:
         store.open("demo", "a/b")
     assert (caught.value.kind, caught.value.arn) == ("object", "arn:aws:s3:::demo/a/b")
@@ -107,7 +111,7 @@ def test_buckets(store: ObjectStore) -> None:
     store.put("demo", "k", [])
     with pytest.raises(BucketNotEmpty):
         store.delete_bucket("demo")
-    store.delete("demo", "k")
+    versions.delete(store, "demo", [Target("k")])
     store.delete_bucket("demo")
     assert store.buckets() == []
     with pytest.raises(NotFound):
@@ -131,7 +135,7 @@ def test_conditions(store: ObjectStore) -> None:
         store.put("demo", "k", [b"2"], condition=Condition(absent=True))
     store.put("demo", "k", [b"2"], condition=Condition(etag=record.etag))
     with pytest.raises(PreconditionFailed):
-        store.delete("demo", "k", Condition(etag=record.etag))
+        versions.delete(store, "demo", [Target("k")], Condition(etag=record.etag))
 
 
 KEYS = st.text(st.sampled_from("a/b\uffffé𐍈"), min_size=1, max_size=5)
@@ -147,7 +151,7 @@ def test_pages_are_the_sorted_keys(
         store.create_bucket("demo", ACCOUNT, REGION)
         record = store.put("demo", "a", [b""])
         with store.index.write() as index:
-            index.remove_object("demo", "a")
+            index.remove_version("demo", "a", "")
             for key in keys:
                 index.put_object("demo", ObjectRecord(**{**_fields(record), "key": key}))
         wanted = sorted((key for key in keys if key.startswith(prefix)), key=str.encode)
@@ -289,3 +293,76 @@ def test_a_newer_index_is_refused(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(ValueError, match="format 99"):
         opened(tmp_path)
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def keep_versions(store: ObjectStore) -> None:
+    store.change_bucket("demo", lambda bucket: msgspec.structs.replace(bucket, versioning=ENABLED))
+
+
+def test_a_clock_that_is_set_back_hides_nothing(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = ObjectStore(tmp_path / "buckets", clock, SystemIds())
+    store.create_bucket("demo", ACCOUNT, REGION)
+    keep_versions(store)
+    records = [store.put("demo", "k", [b"1"])]
+    store.clock = VirtualClock(clock.now_us() - 3_600_000_000)
+    records.append(store.put("demo", "k", [b"2"]))
+    assert store.head("demo", "k") == records[-1]
+    [marker] = versions.delete(store, "demo", [Target("k")])
+    with pytest.raises(Hidden) as caught:
+        store.open("demo", "k")
+    assert caught.value.version == marker.version
+    records.append(store.put("demo", "k", [b"3"]))
+    assert store.head("demo", "k") == records[-1]
+    store.close()
+    for path in (tmp_path / "buckets").glob(".index.db*"):
+        path.unlink()
+    store = ObjectStore(tmp_path / "buckets", clock, SystemIds())
+    try:
+        assert [one.version for one in versions.page(store, "demo").versions] == [
+            records[2].version, marker.version, records[1].version, records[0].version
+        ]  # fmt: skip
+        assert store.head("demo", "k") == records[-1]
+    finally:
+        store.close()
+
+
+def test_a_removed_version_leaves_no_file(store: ObjectStore, tmp_path: Path) -> None:
+    keep_versions(store)
+    record = store.put("demo", "k", [b"1"])
+    versions.set_tags(store, "demo", "k", {"a": "1"})
+    versions.set_tags(store, "demo", "k", {"a": "2"})
+    [marker] = versions.delete(store, "demo", [Target("k")])
+    assert len(files(tmp_path)) == 4, "bucket, object, its tags, marker"
+    reader = store.read("demo", "k", record.version)
+    versions.delete(store, "demo", [Target("k", record.version), Target("k", marker.version)])
+    assert reader.read_at(0, 1) == b"1", "what is being read stays until it was read"
+    reader.close()
+    assert len(files(tmp_path)) == 1
+    store.delete_bucket("demo")
+
+
+def test_an_index_of_the_format_before_is_raised(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.create_bucket("demo", ACCOUNT, REGION)
+    records = [store.put("demo", key, [key.encode()]) for key in ("a", "b")]
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "buckets" / ".index.db")) as index, index:
+        index.executescript(
+            "DROP INDEX object_now; DROP INDEX object_by_age; ALTER TABLE object DROP COLUMN current;"
+            "ALTER TABLE object DROP COLUMN marker; ALTER TABLE object DROP COLUMN tag_blob;"
+            "ALTER TABLE bucket DROP COLUMN record; PRAGMA user_version = 1"
+        )
+    store = opened(tmp_path)
+    try:
+        assert [entry.key for entry in store.list("demo")] == ["a", "b"]
+        assert [store.head("demo", record.key) for record in records] == records
+        keep_versions(store)
+        versions.delete(store, "demo", [Target("a")])
+        assert [entry.key for entry in store.list("demo")] == ["b"]
+        assert store.head("demo", "a", "") == records[0]
+    finally:
+        store.close()

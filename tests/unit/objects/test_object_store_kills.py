@@ -21,7 +21,7 @@ import itertools, sys
 from pathlib import Path
 from clary.kit.clock import SystemClock
 from clary.kit.ids import SystemIds
-from clary.objects import multipart
+from clary.objects import multipart, versions
 from clary.objects.multipart import Wanted
 from clary.objects.records import Attributes
 from clary.objects.store import ObjectStore
@@ -33,7 +33,7 @@ for number in itertools.count(start):
     stamp = b"%012d" % number
     print("begin", key, number, flush=True)
     if number % 11 == 0:
-        store.delete("demo", key)
+        versions.delete(store, "demo", [versions.Target(key)])
     elif number % 3 == 0:
         upload = multipart.create(store, "demo", key, Attributes())
         parts = []

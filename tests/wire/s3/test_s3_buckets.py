@@ -46,10 +46,10 @@ def test_location_constraints(server: S3Server) -> None:
         server.s3.create_bucket(Bucket="nowhere-1", CreateBucketConfiguration={"LocationConstraint": "us-east-1"})
     with refused("NotImplemented", 501):
         server.s3.create_bucket(Bucket="nowhere-1", ObjectLockEnabledForBucket=True)
-    with refused("NotImplemented", 501):
-        server.s3.create_bucket(
-            Bucket="nowhere-1", CreateBucketConfiguration={"Tags": [{"Key": "a", "Value": "b"}]}
-        )  # fmt: skip
+    with refused("InvalidLocationConstraint", 400):
+        server.s3.create_bucket(Bucket="nowhere-1", CreateBucketConfiguration={"LocationConstraint": "mars"})
+    server.s3.create_bucket(Bucket="old-name-1", CreateBucketConfiguration={"LocationConstraint": "EU"})
+    assert server.s3.get_bucket_location(Bucket="old-name-1")["LocationConstraint"] == "eu-west-1"
 
 
 @pytest.mark.parametrize("name", ["Upper", "a_b", "1.2.3.4", "a..b", "xn--a", "x-s3alias", "-ab", "ab-"])

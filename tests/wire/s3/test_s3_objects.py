@@ -251,7 +251,8 @@ def test_attributes(s3: Any, bucket: str) -> None:
 @pytest.mark.parametrize(
     ("member", "value", "code"),
     [
-        ("Tagging", "a=b", "NotImplemented"),
+        ("Tagging", "a=b&a=c", "InvalidTag"),
+        ("Tagging", "=", "InvalidTag"),
         ("ObjectLockMode", "GOVERNANCE", "NotImplemented"),
         ("GrantRead", "id=1", "NotImplemented"),
         ("ACL", "public-read", "AccessControlListNotSupported"),

@@ -96,14 +96,10 @@ def covered(path: str, name: str) -> bool:
     ("call", "members", "what"),
     [
         ("get_bucket_acl", {}, "GetBucketAcl"),
-        ("get_bucket_versioning", {}, "GetBucketVersioning"),
         ("get_bucket_policy", {}, "GetBucketPolicy"),
-        ("get_bucket_tagging", {}, "GetBucketTagging"),
-        ("get_object_tagging", {"Key": "k"}, "GetObjectTagging"),
-        ("list_object_versions", {}, "ListObjectVersions"),
         ("put_bucket_encryption", {"ServerSideEncryptionConfiguration": {"Rules": []}}, "PutBucketEncryption"),
         ("restore_object", {"Key": "k"}, "RestoreObject"),
-        ("delete_bucket_cors", {}, "DeleteBucketCors"),
+        ("get_bucket_lifecycle_configuration", {}, "GetBucketLifecycle"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from clary.domain.errors import AlreadyExists
@@ -11,12 +13,16 @@ from clary.edge.aws.operation import Answer, Call, Members
 from clary.edge.aws.s3.describe import check_acl, instant
 from clary.edge.aws.s3.errors import S3Error
 from clary.edge.aws.s3.service import Service, owner
+from clary.edge.aws.s3.tagsets import BUCKET_TAGS_MAX, document_tags
 from clary.objects.names import bucket_allowed
 from clary.objects.records import Bucket
 from clary.objects.store import bucket_arn
 
 _DEFAULT_REGION = "us-east-1"
 """The region that has no location constraint, and where creating one's own bucket again succeeds."""
+_EU = "EU"
+"""The old name of eu-west-1, which S3 still takes."""
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
 _BUCKETS_MAX = 10_000
 
 
@@ -25,16 +31,18 @@ async def create_bucket(s3: Service, call: Call, members: Members) -> Answer:
     check_acl(members)
     if members.get("ObjectOwnership", "BucketOwnerEnforced") != "BucketOwnerEnforced":
         raise S3Error("NotImplemented", "Clary serves only the object ownership BucketOwnerEnforced.")
-    region = _region(call, members.get("CreateBucketConfiguration", {}).get("LocationConstraint"))
+    wanted = members.get("CreateBucketConfiguration", {})
+    region = _region(call, wanted.get("LocationConstraint"))
+    tags = document_tags({"TagSet": wanted.get("Tags", [])}, BUCKET_TAGS_MAX)
     if not bucket_allowed(name):
         raise S3Error("InvalidBucketName", BucketName=name)
-    await s3.run(_create, s3, call, name, region)
+    await s3.run(_create, s3, call, name, region, tags)
     return Answer({"Location": f"/{name}", "BucketArn": bucket_arn(name)})
 
 
-def _create(s3: Service, call: Call, name: str, region: str) -> None:
+def _create(s3: Service, call: Call, name: str, region: str, tags: Mapping[str, str]) -> None:
     try:
-        s3.store.create_bucket(name, call.principal.account, region)
+        s3.store.create_bucket(name, call.principal.account, region, tags)
     except AlreadyExists:
         bucket = s3.store.bucket(name)
         if bucket.account != call.principal.account:
@@ -50,7 +58,9 @@ def _region(call: Call, constraint: str | None) -> str:
         if here != _DEFAULT_REGION:
             raise S3Error("IllegalLocationConstraintException")
         return here
-    if constraint == _DEFAULT_REGION:
+    if constraint == _EU:
+        constraint = "eu-west-1"
+    if constraint == _DEFAULT_REGION or not _REGION.fullmatch(constraint):
         raise S3Error("InvalidLocationConstraint", LocationConstraint=constraint)
     if here not in (_DEFAULT_REGION, constraint):
         raise S3Error(

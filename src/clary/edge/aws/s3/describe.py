@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from clary.edge.aws.operation import Members
-from clary.edge.aws.s3.errors import S3Error
+from clary.edge.aws.s3.errors import NULL_VERSION, S3Error
+from clary.edge.aws.s3.tagsets import OBJECT_TAGS_MAX, header_tags
 from clary.objects.checksums import ALGORITHMS
-from clary.objects.records import FULL_OBJECT, Attributes, Checksum, Condition, ObjectRecord, Upload
+from clary.objects.records import FULL_OBJECT, Attributes, Bucket, Checksum, Condition, ObjectRecord, Upload
 
 METADATA_BYTES_MAX = 2048
 """Names and values of user metadata together (S3 user guide, "Working with object metadata")."""
@@ -71,7 +72,7 @@ def attributes(members: Members) -> Attributes:
     storage_class = members.get("StorageClass", "STANDARD")
     if storage_class not in _STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
-    return Attributes(headers, user, storage_class)
+    return Attributes(headers, user, storage_class, header_tags(members.get("Tagging", ""), OBJECT_TAGS_MAX))
 
 
 def check_acl(members: Members) -> None:
@@ -90,6 +91,8 @@ def record_members(record: ObjectRecord) -> dict[str, Any]:
     )
     if record.storage_class != "STANDARD":
         members["StorageClass"] = record.storage_class
+    if record.tags:
+        members["TagCount"] = len(record.tags)
     return members
 
 
@@ -130,11 +133,17 @@ def unquoted(etag: str) -> str:
     return etag.strip().removeprefix("W/").strip('"')
 
 
-def check_version(members: Members) -> None:
-    """Buckets have no versions yet; `null` is what an unversioned object's version is called."""
+def version_of(members: Members) -> str | None:
+    """The version that a request names: None for none, empty for the null version; S3Error."""
     version = members.get("VersionId")
-    if version not in (None, "", "null"):
-        raise S3Error("NoSuchVersion", Key=members.get("Key", ""), VersionId=version)
+    if version == "":
+        raise S3Error("InvalidArgument", "Version id cannot be the empty string", ArgumentName="versionId")
+    return "" if version == NULL_VERSION else version
+
+
+def version_members(record: ObjectRecord, bucket: Bucket) -> dict[str, str]:
+    """`VersionId`, where the bucket has or had versions."""
+    return {"VersionId": record.version or NULL_VERSION} if bucket.versioning or record.version else {}
 
 
 def _check_encryption(headers: Mapping[str, str]) -> None:

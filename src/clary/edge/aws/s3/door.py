@@ -31,8 +31,6 @@ from clary.kit.threads import Threads
 from clary.objects.store import ObjectStore
 
 _STREAMING = frozenset({"PutObject", "UploadPart"})
-_CHECKED = frozenset({"DeleteObjects"})
-"""Documents that S3 takes only with a digest (httpChecksumRequired in the model)."""
 _VERBATIM = ("Expires", "ResponseExpires")
 """Timestamps of the model that S3 keeps and returns as the text they came in."""
 _DIGESTS = ("content-md5", "x-amz-checksum-", "x-amz-trailer")
@@ -108,7 +106,10 @@ class S3Door:
         """The operation's input, with the body as it is where it is bytes, decoded where it is a document."""
         if operation.name in _STREAMING:
             return {**rest_xml.parse(model, incoming), "Body": body}
-        if operation.name in _CHECKED and not any(name.startswith(_DIGESTS) for name in incoming.headers):
+        # Documents that S3 takes only with a digest.
+        if model.http_checksum.get("requestChecksumRequired") and not any(
+            name.startswith(_DIGESTS) for name in incoming.headers
+        ):
             raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
         document = b""
         if model.input_shape is not None and "payload" in model.input_shape.serialization:

@@ -6,12 +6,15 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; tex
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.utils import formatdate
 
 from clary.domain.errors import DomainError, Invalid, NotFound
 from clary.edge.aws.protocols.rest_xml import element
 from clary.objects.errors import (
     BucketNotEmpty,
     DigestMismatch,
+    Hidden,
+    IsMarker,
     PartNotFound,
     PartsOutOfOrder,
     PartTooSmall,
@@ -21,7 +24,9 @@ from clary.objects.errors import (
 _KNOWN: Mapping[str, tuple[int, str]] = {
     "AccessControlListNotSupported": (400, "The bucket does not allow ACLs"),
     "AccessDenied": (403, "Access Denied"),
+    "AccessForbidden": (403, "CORSResponse: This CORS request is not allowed."),
     "BadDigest": (400, "The Content-MD5 or checksum value that you specified did not match what the server received."),
+    "BadRequest": (400, "Bad Request"),
     "BucketAlreadyExists": (
         409,
         "The requested bucket name is not available. The bucket namespace is shared by all users of the system. "
@@ -38,6 +43,10 @@ _KNOWN: Mapping[str, tuple[int, str]] = {
         400,
         "The unspecified location constraint is incompatible for the region specific endpoint this request was sent "
         "to.",
+    ),
+    "IllegalVersioningConfigurationException": (
+        400,
+        "The Versioning element must be specified",
     ),
     "IncompleteBody": (
         400,
@@ -63,6 +72,7 @@ _KNOWN: Mapping[str, tuple[int, str]] = {
     "InvalidRange": (416, "The requested range is not satisfiable"),
     "InvalidRequest": (400, "Invalid Request"),
     "InvalidStorageClass": (400, "The storage class you specified is not valid"),
+    "InvalidTag": (400, "The tag provided was not a valid tag"),
     "InvalidURI": (400, "Couldn't parse the specified URI."),
     "KeyTooLongError": (400, "Your key is too long"),
     "MalformedTrailerError": (
@@ -77,7 +87,9 @@ _KNOWN: Mapping[str, tuple[int, str]] = {
     "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
     "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
     "NoSuchBucket": (404, "The specified bucket does not exist"),
+    "NoSuchCORSConfiguration": (404, "The CORS configuration does not exist"),
     "NoSuchKey": (404, "The specified key does not exist."),
+    "NoSuchTagSet": (404, "The TagSet does not exist"),
     "NoSuchUpload": (
         404,
         "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
@@ -99,6 +111,10 @@ _KNOWN: Mapping[str, tuple[int, str]] = {
     ),
     "XAmzContentSHA256Mismatch": (400, "The provided 'x-amz-content-sha256' header does not match what was computed."),
 }
+
+
+NULL_VERSION = "null"
+"""How S3 calls the version of what was written without versioning."""
 
 
 class S3Error(Exception):
@@ -133,8 +149,16 @@ def from_domain(error: DomainError) -> S3Error:
             return S3Error("NoSuchBucket", BucketName=error.name)
         case NotFound(kind="upload"):
             return S3Error("NoSuchUpload", UploadId=error.name)
+        case NotFound(kind="version"):
+            return S3Error("NoSuchVersion", Key=error.name)
+        case Hidden():
+            return _of_marker(S3Error("NoSuchKey", Key=error.name), error.version)
         case NotFound():
             return S3Error("NoSuchKey", Key=error.name)
+        case IsMarker():
+            refusal = S3Error("MethodNotAllowed", Method="GET", ResourceType="DeleteMarker")
+            refusal.headers.update({"Allow": "DELETE", "Last-Modified": http_date(error.modified_us)})
+            return _of_marker(refusal, error.version)
         case BucketNotEmpty():
             return S3Error("BucketNotEmpty", BucketName=error.name)
         case PreconditionFailed():
@@ -157,6 +181,17 @@ def from_domain(error: DomainError) -> S3Error:
             return S3Error("InvalidRequest", error.message)
         case _:
             raise error
+
+
+def _of_marker(error: S3Error, version: str) -> S3Error:
+    """The same, with the headers that tell of a delete marker."""
+    error.headers.update({"x-amz-delete-marker": "true", "x-amz-version-id": version or NULL_VERSION})
+    return error
+
+
+def http_date(at_us: int) -> str:
+    """An instant in whole seconds, as HTTP writes it."""
+    return formatdate(at_us // 1_000_000, usegmt=True)
 
 
 def digest_mismatch(error: DigestMismatch) -> S3Error:

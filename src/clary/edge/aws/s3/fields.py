@@ -15,7 +15,6 @@ _SSE_C = "Clary does not encrypt objects yet: a customer's key would be taken an
 _SSE = "Stored and returned; objects are not encrypted yet."
 _ACL = "Buckets enforce ownership by their account, as new buckets of S3 do; ACL grants are not served."
 _LOCK = "Object Lock is not served."
-_TAGS = "Object tags are not served."
 _DIRECTORY = "Directory buckets are not served."
 _MFA = "MFA Delete is not served."
 _REPLAY = "Stored and returned; there is no website endpoint that would follow it."
@@ -31,7 +30,6 @@ _NOTES: Mapping[str, str] = {
     "CopySourceSSECustomerKeyMD5": _SSE_C,
     "CreateBucketConfiguration.Bucket": _DIRECTORY,
     "CreateBucketConfiguration.Location": _DIRECTORY,
-    "CreateBucketConfiguration.Tags": "Bucket tags are not served.",
     "Delete.Objects[].LastModifiedTime": _DIRECTORY,
     "Delete.Objects[].Size": _DIRECTORY,
     "GrantFullControl": _ACL,
@@ -57,7 +55,6 @@ _NOTES: Mapping[str, str] = {
     "SSEKMSKeyId": _SSE,
     "ServerSideEncryption": _SSE,
     "StorageClass": _CLASS,
-    "Tagging": _TAGS,
     "WebsiteRedirectLocation": _REPLAY,
     "WriteOffsetBytes": _DIRECTORY,
 }
@@ -90,11 +87,13 @@ _DESCRIBING = (
     "ContentType",
     "Expires",
     "Metadata",
+    "Tagging",
 )
 _CHECKSUMS = tuple(
     f"Checksum{name}"
     for name in ("CRC32", "CRC32C", "CRC64NVME", "MD5", "SHA1", "SHA256", "SHA512", "XXHASH128", "XXHASH3", "XXHASH64")
 )
+_DIGESTED = ("ChecksumAlgorithm", "ContentMD5")
 _READ_CONDITIONS = ("IfMatch", "IfModifiedSince", "IfNoneMatch", "IfUnmodifiedSince")
 _WRITE_CONDITIONS = ("IfMatch", "IfNoneMatch")
 _SOURCE_CONDITIONS = tuple(f"CopySource{name}" for name in _READ_CONDITIONS)
@@ -140,14 +139,18 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
             *_WRITE_CONDITIONS,
         ),
         _STORED,
-        (*_GRANTS, *_CUSTOMER_KEY, *_SOURCE_KEY, *_LOCKS, "Tagging", "AnnotationDirective"),
+        (*_GRANTS, *_CUSTOMER_KEY, *_SOURCE_KEY, *_LOCKS, "AnnotationDirective"),
     ),
     "CreateBucket": _fields(
-        ("ACL", "CreateBucketConfiguration.LocationConstraint", "ObjectOwnership"),
+        (
+            "ACL",
+            "CreateBucketConfiguration.LocationConstraint",
+            "CreateBucketConfiguration.Tags",
+            "ObjectOwnership",
+        ),
         refused=(
             "CreateBucketConfiguration.Bucket",
             "CreateBucketConfiguration.Location",
-            "CreateBucketConfiguration.Tags",
             *_GRANTS,
             "GrantWrite",
             "ObjectLockEnabledForBucket",
@@ -155,13 +158,16 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         ),
     ),
     "CreateMultipartUpload": _fields(
-        ("ChecksumAlgorithm", "ChecksumType", *_DESCRIBING), _STORED, (*_GRANTS, *_CUSTOMER_KEY, *_LOCKS, "Tagging")
+        ("ChecksumAlgorithm", "ChecksumType", *_DESCRIBING), _STORED, (*_GRANTS, *_CUSTOMER_KEY, *_LOCKS)
     ),
     "DeleteBucket": _fields(),
+    "DeleteBucketCors": _fields(),
+    "DeleteBucketTagging": _fields(),
     "DeleteObject": _fields(
         ("IfMatch", "VersionId"),
         refused=("MFA", "BypassGovernanceRetention", "IfMatchLastModifiedTime", "IfMatchSize"),
     ),
+    "DeleteObjectTagging": _fields(("VersionId",)),
     "DeleteObjects": _fields(
         (
             "ChecksumAlgorithm",
@@ -177,16 +183,31 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
             "BypassGovernanceRetention",
         ),
     ),
+    "GetBucketCors": _fields(),
     "GetBucketLocation": _fields(),
+    "GetBucketTagging": _fields(),
+    "GetBucketVersioning": _fields(),
     "GetObject": _fields(_READ, refused=_CUSTOMER_KEY),
     "GetObjectAttributes": _fields(
         ("MaxParts", "ObjectAttributes", "PartNumberMarker", "VersionId"), refused=_CUSTOMER_KEY
     ),
+    "GetObjectTagging": _fields(("VersionId",)),
     "HeadBucket": _fields(),
     "HeadObject": _fields(_READ, refused=_CUSTOMER_KEY),
     "ListBuckets": _fields(("BucketRegion", "ContinuationToken", "MaxBuckets", "Prefix")),
     "ListMultipartUploads": _fields(
         ("Delimiter", "EncodingType", "KeyMarker", "MaxUploads", "Prefix", "UploadIdMarker")
+    ),
+    "ListObjectVersions": _fields(
+        (
+            "Delimiter",
+            "EncodingType",
+            "KeyMarker",
+            "MaxKeys",
+            "OptionalObjectAttributes",
+            "Prefix",
+            "VersionIdMarker",
+        )
     ),
     "ListObjects": _fields(("Delimiter", "EncodingType", "Marker", "MaxKeys", "OptionalObjectAttributes", "Prefix")),
     "ListObjectsV2": _fields(
@@ -202,6 +223,9 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         )
     ),
     "ListParts": _fields(("MaxParts", "PartNumberMarker", "UploadId"), refused=_CUSTOMER_KEY),
+    "PutBucketCors": _fields(("CORSConfiguration", *_DIGESTED)),
+    "PutBucketTagging": _fields(("Tagging", *_DIGESTED)),
+    "PutBucketVersioning": _fields(("VersioningConfiguration", *_DIGESTED), refused=("MFA",)),
     "PutObject": _fields(
         (
             "Body",
@@ -213,8 +237,9 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
             *_WRITE_CONDITIONS,
         ),
         _STORED,
-        (*_GRANTS, *_CUSTOMER_KEY, *_LOCKS, "Tagging", "WriteOffsetBytes"),
+        (*_GRANTS, *_CUSTOMER_KEY, *_LOCKS, "WriteOffsetBytes"),
     ),
+    "PutObjectTagging": _fields(("Tagging", "VersionId", *_DIGESTED)),
     "UploadPart": _fields(
         ("Body", "ChecksumAlgorithm", "ContentLength", "ContentMD5", "PartNumber", "UploadId", *_CHECKSUMS),
         refused=_CUSTOMER_KEY,

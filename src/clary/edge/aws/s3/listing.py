@@ -58,9 +58,7 @@ async def _page(s3: Service, call: Call, members: Members, after: str) -> tuple[
     """One page and the members that both forms have in common."""
     count_max = s3.page_size(members.get("MaxKeys"), "max-keys")
     prefix, delimiter = members.get("Prefix", ""), members.get("Delimiter", "")
-    encoding = members.get("EncodingType")
-    if encoding not in (None, "url"):
-        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request", ArgumentName="encoding-type")
+    encoding = encoding_of(members)
     await s3.run(s3.enter, call, members)
     found = Listing((), (), "", truncated=False)
     if count_max > 0:
@@ -77,7 +75,7 @@ async def _page(s3: Service, call: Call, members: Members, after: str) -> tuple[
         "Prefix": _text(prefix, members),
         "MaxKeys": count_max,
         "IsTruncated": found.truncated,
-        "Contents": [_entry(entry, members) for entry in found.entries],
+        "Contents": [described(entry, members) for entry in found.entries],
         "CommonPrefixes": [{"Prefix": _text(common, members)} for common in found.prefixes],
     }
     if delimiter:
@@ -87,7 +85,16 @@ async def _page(s3: Service, call: Call, members: Members, after: str) -> tuple[
     return found, answer
 
 
-def _entry(entry: Entry, members: Members) -> dict[str, Any]:
+def encoding_of(members: Members) -> str | None:
+    """How keys are to be written: `url` or, None, as they are; S3Error."""
+    encoding = members.get("EncodingType")
+    if encoding not in (None, "url"):
+        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request", ArgumentName="encoding-type")
+    return encoding
+
+
+def described(entry: Entry, members: Members) -> dict[str, Any]:
+    """One object of a listing."""
     listed = {
         "Key": _text(entry.key, members),
         "LastModified": instant(entry.modified_us),

@@ -9,8 +9,8 @@ from clary.domain.errors import NotFound
 from clary.edge.aws.operation import Answer, Call, Members
 from clary.edge.aws.s3 import describe
 from clary.edge.aws.s3.body import Body, check_value
+from clary.edge.aws.s3.copies import copy_bytes, open_source
 from clary.edge.aws.s3.errors import S3Error
-from clary.edge.aws.s3.objects import copy_bytes, open_source
 from clary.edge.aws.s3.ranges import source_span
 from clary.edge.aws.s3.service import Service, owner
 from clary.objects import multipart
@@ -75,19 +75,20 @@ def _begin_part(s3: Service, call: Call, members: Members, algorithm: str | None
 
 
 async def upload_part_copy(s3: Service, call: Call, members: Members) -> Answer:
-    part, upload = await s3.run(_copy_part, s3, call, members, _part_number(members))
+    part, upload, source = await s3.run(_copy_part, s3, call, members, _part_number(members))
     result = {
         "ETag": f'"{part.etag}"',
         "LastModified": describe.instant(part.modified_us),
         **(_part_checksum(part) if upload.checksum_asked else {}),
     }
-    return Answer({"CopyPartResult": result, **describe.encryption_members(upload)})
+    return Answer({"CopyPartResult": result, **describe.encryption_members(upload), **source})
 
 
-def _copy_part(s3: Service, call: Call, members: Members, number: int) -> tuple[PartRecord, Upload]:
+def _copy_part(s3: Service, call: Call, members: Members, number: int) -> tuple[PartRecord, Upload, dict[str, str]]:
+    """The part, its upload, and which version of the source it is of."""
     upload, writer = _begin_part(s3, call, members, None)
     try:
-        reader = open_source(s3, call, members)
+        reader, source = open_source(s3, call, members)
         try:
             span = source_span(members.get("CopySourceRange"), reader.record.size)
             if span.count > s3.options.object_bytes_max:
@@ -95,7 +96,7 @@ def _copy_part(s3: Service, call: Call, members: Members, number: int) -> tuple[
             copy_bytes(reader, span.start, span.count, writer)
         finally:
             reader.close()
-        return multipart.put_part(s3.store, writer, upload, number), upload
+        return multipart.put_part(s3.store, writer, upload, number), upload, source
     finally:
         writer.abandon()
 
@@ -111,6 +112,7 @@ async def complete_multipart_upload(s3: Service, call: Call, members: Members) -
             "ETag": f'"{record.etag}"',
             **checksum,
             **describe.encryption_members(record),
+            **({"VersionId": record.version} if record.version else {}),
         }
     )
 

@@ -21,19 +21,31 @@ SERVED = frozenset(
         "CreateBucket",
         "CreateMultipartUpload",
         "DeleteBucket",
+        "DeleteBucketCors",
+        "DeleteBucketTagging",
         "DeleteObject",
+        "DeleteObjectTagging",
         "DeleteObjects",
+        "GetBucketCors",
         "GetBucketLocation",
+        "GetBucketTagging",
+        "GetBucketVersioning",
         "GetObject",
         "GetObjectAttributes",
+        "GetObjectTagging",
         "HeadBucket",
         "HeadObject",
         "ListBuckets",
         "ListMultipartUploads",
+        "ListObjectVersions",
         "ListObjects",
         "ListObjectsV2",
         "ListParts",
+        "PutBucketCors",
+        "PutBucketTagging",
+        "PutBucketVersioning",
         "PutObject",
+        "PutObjectTagging",
         "UploadPart",
         "UploadPartCopy",
     }
@@ -77,7 +89,7 @@ class Routes:
         if named in ("PutObject", "UploadPart") and "x-amz-copy-source" in headers:
             return "CopyObject" if named == "PutObject" else "UploadPartCopy"
         if named is None and method == "POST" and level == 1:
-            raise S3Error("NotImplemented", "Browser-based uploads (POST Object) are not served by Clary; use PUT.")
+            raise S3Error("InvalidRequest", "A browser-based upload (POST Object) takes multipart/form-data, unsigned.")
         if named is None:
             raise S3Error("MethodNotAllowed", Method=method)
         return named

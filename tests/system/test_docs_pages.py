@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sklearn.linear_model import LinearRegression
 
+from clary.cli.exit_codes import Exit
 from tests.support.model import ROW, expected, regressor
 from tests.support.server import Server
 from tests.system.test_cli import clary, document
@@ -101,3 +102,24 @@ def test_feature_names_of_a_booster_are_on_the_page(server: Server, tmp_path: Pa
     schema = json.loads(get(server, "/endpoints/named/openapi.json")[1])
     assert schema["components"]["schemas"]["Row"]["required"] == model.feature_names
     assert float(server.invoke("named", ROW)) == expected(regressor(), ROW)[0]
+
+
+def test_a_sample_names_the_columns_and_is_answered_first(server: Server, tmp_path: Path) -> None:
+    model = LinearRegression().fit([[0, 0], [1, 0], [0, 1]], [1, 2, 3])
+    joblib.dump(model, tmp_path / "model.joblib")
+    (tmp_path / "good.csv").write_text("zone,miles\n1,2\n3,4\n")
+    (tmp_path / "wide.csv").write_text("zone,miles,fare\n1,2,3\n")
+    deploy = ("deploy", str(tmp_path / "model.joblib"), "--name", "sampled")
+    refused = clary(server, *deploy, "--sample", str(tmp_path / "wide.csv"))
+    assert refused.returncode == Exit.FAILED
+    assert "The sample has 3 columns, the model takes 2." in refused.stderr
+    said = clary(server, *deploy, "--sample", str(tmp_path / "good.csv"))
+    assert said.returncode == 0, said.stderr
+    assert "--data-binary '1,2\n3,4\n'" in said.stderr
+    schema = json.loads(get(server, "/endpoints/sampled/openapi.json")[1])
+    assert schema["components"]["schemas"]["Row"]["required"] == ["zone", "miles"]
+    answer = schema["paths"]["/endpoints/sampled/invocations"]["post"]["responses"]["200"]["content"]
+    assert answer["application/json"]["example"] == pytest.approx([6, 12])
+    with pytest.raises(ClientError) as asked:
+        server.invoke("sampled", "1,far")
+    assert asked.value.response["OriginalMessage"].endswith("Row 1, column 2 'miles' holds 'far', which is no number.")

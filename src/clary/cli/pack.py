@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 
 @contextmanager
-def packed(path: Path) -> Iterator[tuple[BinaryIO, int, str]]:
-    """The model as an open tar.gz, its bytes and its SHA-256. A tar.gz is taken as it is, another tar is repacked."""
-    if path.is_file() and is_tar_gz(path):
+def packed(path: Path, extra: Mapping[str, bytes] | None = None) -> Iterator[tuple[BinaryIO, int, str]]:
+    """The model as an open tar.gz, its bytes and its SHA-256. A tar.gz is taken as it is, another tar is repacked.
+
+    `extra`: files to add, by name in the archive; they replace those of the model's that have the same name.
+    """
+    if path.is_file() and not extra and is_tar_gz(path):
         with path.open("rb") as archive:
             digest = hashlib.file_digest(archive, "sha256").hexdigest()
             archive.seek(0)
@@ -23,10 +27,14 @@ def packed(path: Path) -> Iterator[tuple[BinaryIO, int, str]]:
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
             if path.is_file() and tarfile.is_tarfile(path):
-                _repack(path, tar)
+                _repack(path, tar, leave_out=set(extra or ()))
             else:
                 for file, name in files_of(path):
                     tar.add(file, name, recursive=False, filter=_anonymous)
+            for name, content in (extra or {}).items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(_anonymous(entry), io.BytesIO(content))
         size_bytes = archive.tell()
         archive.seek(0)
         digest = hashlib.file_digest(archive, "sha256").hexdigest()
@@ -52,10 +60,10 @@ def is_tar_gz(path: Path) -> bool:
         return False
 
 
-def _repack(path: Path, into: tarfile.TarFile) -> None:
+def _repack(path: Path, into: tarfile.TarFile, leave_out: set[str]) -> None:
     with tarfile.open(path, "r:*") as archive:
         for entry in archive:
-            if entry.isreg():
+            if entry.isreg() and entry.name.removeprefix("./") not in leave_out:
                 into.addfile(_anonymous(entry), archive.extractfile(entry))
 
 

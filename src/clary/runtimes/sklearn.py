@@ -20,6 +20,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from clary.runtimes import tensors
 from clary.runtimes.base import Input, Joins, LoadError, LoadOptions, Model, ModelError, Signature
+from clary.runtimes.files import passed_over
 from clary.runtimes.sklearn_joins import joins_of_estimator
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ CSV = "text/csv"
 JSON = "application/json"
 NPY = "application/x-npy"
 _TYPES = (JSON, CSV, NPY)
-_PASSED_OVER = frozenset({"code", "__MACOSX"})
 _RESAVE = "Install the versions that saved it in the model's environment, or save it again with these."
 
 
@@ -187,11 +187,7 @@ def _refuse_scripts(options: LoadOptions) -> None:
 
 
 def _model_file(model_dir: Path) -> Path:
-    files = [
-        p
-        for p in sorted(model_dir.rglob("*"))
-        if p.is_file() and not p.name.startswith(".") and not _PASSED_OVER & set(p.relative_to(model_dir).parts)
-    ]
+    files = [p for p in sorted(model_dir.rglob("*")) if p.is_file() and not passed_over(p.relative_to(model_dir))]
     if len(files) > 1:
         files = [p for p in files if p.suffix in (".joblib", ".pkl", ".pickle", ".sav")] or files
     if len(files) != 1:

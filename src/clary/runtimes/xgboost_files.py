@@ -15,9 +15,9 @@ import xgboost
 
 from clary.runtimes import xgboost_legacy
 from clary.runtimes.base import LoadError
+from clary.runtimes.files import passed_over
 
 MODEL_FILE = "xgboost-model"
-_PASSED_OVER = frozenset({"code", "__MACOSX"})
 _TAIL_BYTES = 4096
 _OLD_PICKLE = b"ccopy_reg\n"
 """How a pickle of an object begins in protocols 0 and 1."""
@@ -55,7 +55,7 @@ def model_files(model_dir: Path) -> list[Path]:
     files = sorted(p for p in model_dir.iterdir() if p.is_file() and not p.name.startswith("."))
     if files:
         return files
-    below = sorted(p for p in model_dir.rglob("*") if p.is_file() and not _PASSED_OVER & set(p.parts))
+    below = sorted(p for p in model_dir.rglob("*") if p.is_file() and not passed_over(p.relative_to(model_dir)))
     if below:
         raise LoadError(
             f"The artifact has no file at its top; the model seems to be {below[0].relative_to(model_dir)}.",

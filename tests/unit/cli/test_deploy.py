@@ -59,6 +59,7 @@ def test_the_steps_are_the_apis_own_in_order(server: Scripted, model: Path, caps
         "CreateEndpointConfig",
         "CreateEndpoint",
         "DescribeEndpoint",
+        "GET /endpoints/e/openapi.json",
     ]
     document = json.loads(capsys.readouterr().out)
     assert document["url"] == f"{server.url}/endpoints/e/invocations"

@@ -63,3 +63,14 @@ def test_equal_models_give_equal_digests(tmp_path: Path) -> None:
         with packed(tmp_path / name / "model") as (_, __, digest):
             digests.add(digest)
     assert len(digests) == 1
+
+
+def test_a_file_of_ours_replaces_one_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"model")
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "m", "./m")
+        tar.add(tmp_path / "m", "./.clary/signature.json")
+    for path in (tmp_path / "m", tmp_path / "model.tar.gz"):
+        with packed(path, {".clary/signature.json": b"new"}) as (archive, _, __), tarfile.open(fileobj=archive) as tar:
+            found = {member.name.removeprefix("./"): tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+        assert found == {"m": b"model", ".clary/signature.json": b"new"}

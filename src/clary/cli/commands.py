@@ -7,7 +7,23 @@ from typing import Annotated
 import typer
 
 from clary import __version__
-from clary.cli import config, deploy, doctor, env, exec, import_, invoke, keys, logs, remove, resources, serve
+from clary.cli import (
+    config,
+    deploy,
+    diff,
+    doctor,
+    env,
+    exec,
+    import_,
+    invoke,
+    keys,
+    logs,
+    remove,
+    resources,
+    rollback,
+    serve,
+    versions,
+)
 
 HELP = """Model hosting you own: the SageMaker hosting API, self-hosted.
 
@@ -46,6 +62,9 @@ app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
 app.command("deploy", rich_help_panel=MODELS)(deploy.deploy)
 app.command("import", rich_help_panel=MODELS)(import_.import_)
 app.command("invoke", rich_help_panel=MODELS)(invoke.invoke)
+app.command("versions", rich_help_panel=MODELS)(versions.versions)
+app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
+app.command("diff", rich_help_panel=MODELS)(diff.diff)
 app.command("list", rich_help_panel=MODELS)(resources.list_)
 app.command("describe", rich_help_panel=MODELS)(resources.describe)
 app.command("logs", rich_help_panel=MODELS)(logs.logs)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
 from clary.cli import options
-from clary.cli.api import Api
+from clary.cli.api import Api, ApiError
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import print_json
 from clary.cli.resources import TAG, describe_or_none
+from clary.cli.versions import versions_of
 
 TIMEOUT_S = 120.0
 Thing = tuple[str, str]
@@ -55,7 +56,9 @@ def confirm(question: str) -> None:
 def remove(api: Api, name: str, *, wait: bool) -> list[Thing]:
     """Delete the endpoint and all that deploy made for it; what was deleted, in order."""
     endpoint = api.sagemaker("DescribeEndpoint", EndpointName=name)
-    made = made_by_deploy(api, endpoint["EndpointName"], endpoint["EndpointConfigName"])
+    made = [
+        thing for config in configs_of(api, endpoint) for thing in made_by_deploy(api, endpoint["EndpointName"], config)
+    ]
     if endpoint["EndpointStatus"] != "Deleting":
         api.sagemaker("DeleteEndpoint", EndpointName=name)
     if wait:
@@ -69,6 +72,17 @@ def remove(api: Api, name: str, *, wait: bool) -> list[Thing]:
             where = urlsplit(what)
             api.delete_object(where.netloc, where.path.removeprefix("/"))
     return [("endpoint", endpoint["EndpointName"]), *made]
+
+
+def configs_of(api: Api, endpoint: dict[str, Any]) -> list[str]:
+    """The configurations of every version, the newest first."""
+    try:
+        older = [version["config"] for version in versions_of(api, endpoint["EndpointName"])]
+    except ApiError as error:
+        if error.code is not Exit.NOT_FOUND:  # else it went meanwhile
+            raise
+        older = []
+    return list(dict.fromkeys([endpoint["EndpointConfigName"], *older]))
 
 
 def made_by_deploy(api: Api, endpoint: str, config_name: str) -> list[Thing]:

@@ -27,6 +27,7 @@ from clary.artifacts.fetch import Artifacts
 from clary.control import endpoint_docs, endpoint_logs, version_trials
 from clary.control.desk import Desk
 from clary.control.keys import KeyRing, ensure_root
+from clary.control.log_groups import LogKeeper
 from clary.control.metrics import MetricDesk
 from clary.dataplane.handoff import HandoffServer
 from clary.domain.model import Container
@@ -44,6 +45,7 @@ from clary.edge.aws.resources import (
     tags,
     training_jobs,
 )
+from clary.edge.aws.resources import logs as logs_api
 from clary.edge.aws.s3.door import S3Door
 from clary.edge.aws.s3.service import S3Options
 from clary.edge.forward import Routers, is_hot
@@ -156,8 +158,9 @@ async def run(settings: Settings) -> None:
         ),
         TrainingOptions(jobs_max=world.cores),
     )
+    keeper = LogKeeper(desk, home / "logs", quick, clock)
     door = Door(
-        operations=operations(desk, MetricDesk(metrics, quick, clock), sessions, settings),
+        operations=operations(desk, MetricDesk(metrics, quick, clock), sessions, keeper, settings),
         keys=ring,
         s3=S3Door(objects, Threads("objects", 8), S3Options(hosts=settings.hosts)),
         clock=clock,
@@ -202,11 +205,16 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Tasks() as tasks:
-        tasks.forever("placement", placement.run())
-        tasks.forever("reconcile", loop.run())
-        tasks.forever("training", training.run())
-        tasks.forever("keys", ring.follow(desk, seal))
-        tasks.forever("ingest", Ingest(metrics, home / "spool", clock, slow).run())
+        eternal = {
+            "placement": placement.run(),
+            "reconcile": loop.run(),
+            "training": training.run(),
+            "keys": ring.follow(desk, seal),
+            "log times": keeper.run(),
+            "ingest": Ingest(metrics, home / "spool", clock, slow).run(),
+        }
+        for name, work in eternal.items():
+            tasks.forever(name, work)
         serving = asyncio.create_task(http.serve(sockets=[]), name="http")
         handoff = HandoffServer(
             sockets / "handoff.sock",
@@ -228,7 +236,9 @@ async def run(settings: Settings) -> None:
     metrics.close()
 
 
-def operations(desk: Desk, metrics: MetricDesk, sessions: Sessions, settings: Settings) -> tuple[Operation, ...]:
+def operations(
+    desk: Desk, metrics: MetricDesk, sessions: Sessions, keeper: LogKeeper, settings: Settings
+) -> tuple[Operation, ...]:
     """Every AWS operation that is served, apart from S3 and the runtime's."""
     return (
         *models.operations(desk),
@@ -240,6 +250,7 @@ def operations(desk: Desk, metrics: MetricDesk, sessions: Sessions, settings: Se
         *runtime.OPERATIONS,
         *sts.operations(desk, sessions),
         *iam.operations(desk),
+        *logs_api.operations(keeper),
     )
 
 

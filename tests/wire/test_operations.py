@@ -210,6 +210,6 @@ def test_errors_of_resources_may_be_raised_as_such() -> None:
 
 
 def test_what_is_documented_is_what_is_assembled() -> None:
-    made = assembly.operations(Any, Any, Any, SimpleNamespace(long_poll=True))  # type: ignore[arg-type]
+    made = assembly.operations(Any, Any, Any, Any, SimpleNamespace(long_poll=True))  # type: ignore[arg-type]
     assembled = {(operation.service, operation.name) for operation in made}
     assert assembled == {(operation.service, operation.name) for operation in OPERATIONS}

@@ -43,6 +43,8 @@ class AwsError(Exception):
 
 def _validation_code(service: str) -> str:
     """SageMaker's control plane says ValidationException; its runtime and the query services ValidationError."""
+    if service == "logs":
+        return "InvalidParameterException"
     return "ValidationException" if service == "sagemaker" else "ValidationError"
 
 

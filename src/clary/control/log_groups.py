@@ -1,0 +1,169 @@
+"""Log groups and their streams, as CloudWatch Logs names them, over the files that replicas and jobs write.
+
+    /aws/sagemaker/Endpoints/NAME      stream VARIANT/REPLICA, file HOME/logs/endpoints/UID/VARIANT/REPLICA.log
+    /aws/sagemaker/TrainingJobs        stream JOB/algo-1-CREATED, file HOME/logs/training/UID/algo-1.log
+
+A group outlives its endpoint: `owner.json` in an endpoint's folder says whose it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from clary.control.desk import Desk
+from clary.domain.principal import Scope
+from clary.kit.clock import MICROS, Clock
+from clary.kit.threads import Threads
+from clary.store.tables import endpoints, training_jobs
+from clary.telemetry.log_events import Stream
+from clary.telemetry.log_times import LOOK_S, LogTimes
+
+ENDPOINTS = "/aws/sagemaker/Endpoints/"
+TRAINING = "/aws/sagemaker/TrainingJobs"
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose folder of logs it is: `owner.json`."""
+
+    account: str
+    region: str
+    name: str
+    created_us: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """One log group."""
+
+    name: str
+    created_us: int
+    streams: tuple[Stream, ...]
+
+
+class LogKeeper:
+    """Knows the groups, and notes when lines come while control runs."""
+
+    def __init__(self, desk: Desk, logs: Path, threads: Threads, clock: Clock) -> None:
+        """`logs`: HOME/logs."""
+        self.times = LogTimes()
+        self.threads = threads
+        self._desk = desk
+        self._logs = logs
+        self._clock = clock
+        self._owners: dict[str, Owner] = {}
+        self._strangers: set[str] = set()
+        """Folders whose endpoint was gone before anybody asked."""
+        self._adopting = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Look at every file once a second, forever."""
+        while True:
+            await self._adopt()
+            await self.threads.run(self._look_at_all)
+            await self._clock.sleep(LOOK_S)
+
+    async def groups(self, scope: Scope, prefix: str = "") -> list[Group]:
+        """The groups of an account and region whose names start with `prefix`, by name, looked at just now."""
+        await self._adopt()
+        found: list[Group] = []
+        if TRAINING.startswith(prefix) or prefix.startswith(TRAINING):
+            found += await self._training(scope, prefix)
+        if ENDPOINTS.startswith(prefix) or prefix.startswith(ENDPOINTS):
+            wanted = [uid for uid, owner in self._owners.items() if _belongs(owner, scope, prefix)]
+            found += await self.threads.run(lambda: self._endpoints(wanted))
+        return sorted(found, key=lambda group: group.name)
+
+    def look(self, streams: tuple[Stream, ...]) -> None:
+        """Note how far these files are now; before reading them. Blocking."""
+        self.times.look([stream.path for stream in streams], self._clock.now_us())
+
+    async def _training(self, scope: Scope, prefix: str) -> list[Group]:
+        def work(connection: Connection) -> list[tuple[str, str, int]]:
+            table = training_jobs
+            query = select(table.c.uid, table.c.name, table.c.created_us).where(
+                table.c.account == scope.account, table.c.region == scope.region
+            )
+            return [(row.uid, row.name, row.created_us) for row in connection.execute(query)]
+
+        streams = tuple(
+            Stream(f"{name}/algo-1-{created_us // MICROS}", self._logs / "training" / uid / "algo-1.log", created_us)
+            for uid, name, created_us in await self._desk.store.read(work)
+        )
+        if not streams or not TRAINING.startswith(prefix):
+            return []
+        return [Group(TRAINING, min(stream.created_us for stream in streams), streams)]
+
+    def _endpoints(self, uids: list[str]) -> list[Group]:
+        by_name: dict[str, list[tuple[Owner, list[Stream]]]] = {}
+        for uid in uids:
+            owner = self._owners[uid]
+            streams = [
+                Stream(f"{path.parent.name}/{path.stem}", path, _created_us(path.stem, owner.created_us))
+                for path in (self._logs / "endpoints" / uid).glob("*/*.log")
+            ]
+            by_name.setdefault(ENDPOINTS + owner.name, []).append((owner, streams))
+        return [
+            Group(
+                name,
+                min(owner.created_us for owner, _ in parts),
+                tuple(sorted((stream for _, streams in parts for stream in streams), key=lambda one: one.name)),
+            )
+            for name, parts in by_name.items()
+        ]
+
+    def _look_at_all(self) -> None:
+        for folder in ("endpoints", "training"):
+            self.times.look((self._logs / folder).glob("**/*.log"), self._clock.now_us())
+
+    async def _adopt(self) -> None:
+        """Learn whose folders there are; write it beside the logs, for the time when the endpoint is gone."""
+        async with self._adopting:
+            unknown = await self.threads.run(self._unknown)
+            if not unknown:
+                return
+
+            def work(connection: Connection) -> dict[str, Owner]:
+                rows = connection.execute(select(endpoints).where(endpoints.c.uid.in_(unknown)))
+                return {row.uid: Owner(row.account, row.region, row.name, row.created_us) for row in rows}
+
+            known = await self._desk.store.read(work)
+            self._strangers.update(set(unknown) - known.keys())
+            await self.threads.run(lambda: self._write(known))
+            self._owners.update(known)
+
+    def _unknown(self) -> list[str]:
+        folder = self._logs / "endpoints"
+        unknown = []
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name in self._owners or path.name in self._strangers:
+                continue
+            try:
+                self._owners[path.name] = msgspec.json.decode((path / "owner.json").read_bytes(), type=Owner)
+            except (OSError, msgspec.DecodeError):
+                unknown.append(path.name)
+        return unknown
+
+    def _write(self, known: dict[str, Owner]) -> None:
+        for uid, owner in known.items():
+            (self._logs / "endpoints" / uid / "owner.json").write_bytes(msgspec.json.encode(owner))
+
+
+def _belongs(owner: Owner, scope: Scope, prefix: str) -> bool:
+    mine = (owner.account, owner.region) == (scope.account, scope.region)
+    return mine and (ENDPOINTS + owner.name).startswith(prefix)
+
+
+def _created_us(ulid: str, default_us: int) -> int:
+    """The instant in a replica's uid (a ULID: its first ten characters are milliseconds)."""
+    digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    if len(ulid) != 26 or any(char not in digits for char in ulid):
+        return default_us
+    ms = 0
+    for char in ulid[:10]:
+        ms = ms * 32 + digits.index(char)
+    return ms * 1000

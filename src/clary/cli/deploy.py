@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from clary.cli import options
+from clary.cli import options, settle
 from clary.cli.api import Api, ApiError
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
-from clary.cli.output import note, print_json, spinner, upload_progress
+from clary.cli.output import note, print_json, upload_progress
 from clary.cli.pack import packed
 from clary.cli.remove import remove
-from clary.cli.resources import TAG, invocation_url
+from clary.cli.resources import TAG, describe_or_none, invocation_url
 from clary.cli.sample import read_sample
+from clary.cli.versions import live_of, versions_of
 from clary.domain.signature import SIGNATURE_FILE, Example, ModelSignature
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 ROLE = "arn:aws:iam::{account}:role/clary-deploy"
 """The API requires a role; Clary's own worker needs none."""
 VARIANT = "AllTraffic"
+INSTANCE_TYPE = "ml.t3.medium"
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 """EndpointName in the API reference."""
-WAIT_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Made:
     """Name of both the model and the configuration."""
     bucket: str
     key: str
+    updates: bool = False
+    """The endpoint was there: this is a new version of it."""
 
 
 def deploy(
@@ -52,10 +54,17 @@ def deploy(
         Path, typer.Argument(metavar="PATH", help="A model file, a folder that holds one, or a model.tar.gz.")
     ],
     name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Name of the endpoint to make.")],
-    instances: Annotated[int, typer.Option("--instances", min=1, help="Replicas of the model.")] = 1,
+    instances: Annotated[
+        int | None, typer.Option("--instances", min=1, help="Replicas of the model. Default: as many as now, else 1.")
+    ] = None,
     instance_type: Annotated[
-        str, typer.Option("--instance-type", metavar="TYPE", help="Size of each, as SageMaker names it.")
-    ] = "ml.t3.medium",
+        str | None,
+        typer.Option(
+            "--instance-type",
+            metavar="TYPE",
+            help=f"Size of each, as SageMaker names it. Default: as now, else {INSTANCE_TYPE}.",
+        ),
+    ] = None,
     sample: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +81,11 @@ def deploy(
     profile: options.Profile = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Put a model behind a live endpoint: clary deploy model.json --name fraud."""
+    """Put a model behind a live endpoint: clary deploy model.json --name fraud.
+
+    An endpoint of that name is updated in place: the model becomes its next version, and takes over without a lost
+    request once it is ready.
+    """
     if not NAME.fullmatch(name):
         raise CliError(
             Exit.USAGE, f"--name {name!r} cannot name an endpoint.", "Use 1 to 63 letters, digits and inner hyphens."
@@ -86,13 +99,21 @@ def deploy(
     say(f"{path} is {found.why}.")
     told = read_sample(sample, found.runtime) if sample is not None else None
     api = Api(find(url, home, region, profile))
-    make_room(api, name, say)
+    old = describe_or_none(api, "DescribeEndpoint", EndpointName=name)
+    now = size_now(api, name) if old is not None and old["EndpointStatus"] == "InService" else None
+    if old is not None and now is None:
+        make_room(api, name, say)
+    size = now or (1, INSTANCE_TYPE)
     started_s = time.monotonic()
-    made = create(api, path, image, name, instances, instance_type, signature=told, quiet=as_json)
+    made = create(
+        api, path, image, name, instances or size[0], instance_type or size[1],
+        signature=told, quiet=as_json, updates=now is not None,
+    )  # fmt: skip
     try:
-        status = wait_in_service(api, made, quiet=as_json) if wait else "Creating"
+        status = wait_in_service(api, made, quiet=as_json) if wait else "Updating" if made.updates else "Creating"
     except KeyboardInterrupt:
-        note(f"\n{name} goes on starting; `clary describe {name}` shows it, `clary delete {name}` takes it back.")
+        back = "rollback" if made.updates else "delete"
+        note(f"\n{name} goes on starting; `clary describe {name}` shows it, `clary {back} {name}` takes it back.")
         raise
     took_s = time.monotonic() - started_s
     example = told.example if told is not None else None
@@ -122,6 +143,13 @@ def recognised(path: Path) -> tuple[str, Detected]:
     return image, found
 
 
+def size_now(api: Api, name: str) -> tuple[int, str] | None:
+    """Instances and their type of the live version, None where none is: of its first variant, which is the only one
+    where deploy made it."""
+    live = live_of(versions_of(api, name))
+    return None if live is None else (live["variants"][0]["instances"], live["variants"][0]["instance_type"])
+
+
 def make_room(api: Api, name: str, say: Any) -> None:
     """Refuse a name in use; an endpoint of deploy's own that Failed serves nobody and is replaced."""
     try:
@@ -137,8 +165,10 @@ def make_room(api: Api, name: str, say: Any) -> None:
         return
     raise CliError(
         Exit.REFUSED,
-        f"An endpoint {old['EndpointName']} exists ({old['EndpointStatus']}); updating one comes with a later release.",
-        f"Choose another --name, or `clary delete {old['EndpointName']}` first.",
+        f"An endpoint {old['EndpointName']} exists, and it is {old['EndpointStatus']}.",
+        f"Choose another --name, or `clary delete {old['EndpointName']}` first."
+        if old["EndpointStatus"] in ("InService", "Failed")
+        else "Try again when that is done.",
     )
 
 
@@ -152,10 +182,11 @@ def create(
     *,
     signature: ModelSignature | None = None,
     quiet: bool,
+    updates: bool = False,
 ) -> Made:
-    """Upload, and create model, configuration and endpoint. What was made is taken back if a step is refused.
+    """Upload, create model and configuration, create the endpoint. What was made is taken back if a step is refused.
 
-    `signature` goes into the artifact.
+    `signature` goes into the artifact. `updates`: there is an endpoint, which becomes this.
     """
     account = api.account()
     extra = {SIGNATURE_FILE: json.dumps(signature.to_json()).encode()} if signature is not None else None
@@ -163,7 +194,11 @@ def create(
         bucket = f"sagemaker-{api.target.region}-{account}"
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         made = Made(
-            name, f"{name[:43].rstrip('-')}-{stamp}", bucket, f"clary/{name}/{stamp}-{digest[:12]}/model.tar.gz"
+            name,
+            f"{name[:43].rstrip('-')}-{stamp}",
+            bucket,
+            f"clary/{name}/{stamp}-{digest[:12]}/model.tar.gz",
+            updates,
         )
         api.make_bucket(bucket)
         with upload_progress(size_bytes, quiet=quiet) as progress:
@@ -188,7 +223,10 @@ def create(
         }
         api.sagemaker("CreateEndpointConfig", EndpointConfigName=made.resource, ProductionVariants=[variant], Tags=tags)
         undo.append(("DeleteEndpointConfig", {"EndpointConfigName": made.resource}))
-        api.sagemaker("CreateEndpoint", EndpointName=name, EndpointConfigName=made.resource, Tags=tags)
+        if updates:
+            api.sagemaker("UpdateEndpoint", EndpointName=name, EndpointConfigName=made.resource)
+        else:
+            api.sagemaker("CreateEndpoint", EndpointName=name, EndpointConfigName=made.resource, Tags=tags)
     except BaseException:
         for operation, members in reversed(undo):
             api.sagemaker(operation, **members)
@@ -198,42 +236,23 @@ def create(
 
 
 def wait_in_service(api: Api, made: Made, *, quiet: bool) -> str:
-    """Wait until the endpoint is InService; a Failed one raises with its reason."""
-    deadline_s = time.monotonic() + WAIT_TIMEOUT_S
-    with spinner(f"Starting {made.endpoint}", quiet=quiet):
-        while time.monotonic() < deadline_s:
-            seen = api.sagemaker("DescribeEndpoint", EndpointName=made.endpoint)
-            status = str(seen["EndpointStatus"])
-            if status == "InService":
-                return status
-            if status != "Creating":
-                raise CliError(
-                    Exit.FAILED,
-                    f"The endpoint {made.endpoint} is {status}: {seen.get('FailureReason', 'no reason was given')}",
-                    f"`clary logs {made.endpoint}` shows the model's own words; deploying again replaces it.",
-                )
-            time.sleep(0.1)
-    raise CliError(
-        Exit.TIMEOUT,
-        f"The endpoint {made.endpoint} was not in service within {WAIT_TIMEOUT_S:.0f} s.",
-        f"`clary describe {made.endpoint}` shows how it goes on.",
-    )
+    """Wait until what was made is in service; the endpoint's status. One that failed raises with its reason."""
+    doing = "Updating" if made.updates else "Starting"
+    return str(settle.wait_in_service(api, made.endpoint, quiet=quiet, doing=doing)["EndpointStatus"])
 
 
 def answered_example(api: Api, name: str) -> Example | None:
-    """The request that the model says it has answered, where it says so (edge/openapi.py)."""
+    """A request that the model answered while it was loaded, as its OpenAPI document shows it; None where it has none."""
     try:
-        answer = api.call(
-            "GET", f"/endpoints/{quote(name, safe='')}/openapi.json", service="sagemaker", headers={}, body=b""
-        )
-        (operations,) = json.loads(answer.body)["paths"].values()
-        content = operations["post"]["requestBody"]["content"]
-    except (CliError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # an older server has no such page; nothing depends on it
+        answer = api.call("GET", f"/endpoints/{name}/openapi.json", service="sagemaker", headers={}, body=b"")
+        paths = json.loads(answer.body)["paths"]
+        content = paths[f"/endpoints/{name}/invocations"]["post"]["requestBody"]["content"]
+    except (CliError, ValueError, KeyError, TypeError):
+        return None  # what is shown at the end of a deploy is no reason for it to fail
     for kind, media in content.items():
-        if "example" in media:
-            shown = media["example"]
-            return Example(shown if isinstance(shown, str) else json.dumps(shown), kind)
+        example = media.get("example")
+        if example is not None:
+            return Example(example if isinstance(example, str) else json.dumps(example), kind)
     return None
 
 
@@ -241,10 +260,12 @@ def report(api: Api, made: Made, status: str, took_s: float, example: Example, *
     """The end of a deploy: where the model answers, and how to ask it."""
     address = invocation_url(api, made.endpoint)
     docs = address.removesuffix("invocations") + "docs"
+    version = version_of(api, made) if made.updates else 1
     if as_json:
         print_json(
             {
                 "name": made.endpoint,
+                "version": version,
                 "status": status,
                 "url": address,
                 "docs": docs,
@@ -255,11 +276,8 @@ def report(api: Api, made: Made, status: str, took_s: float, example: Example, *
             }
         )
         return
-    note(
-        f"{made.endpoint} is {status} after {took_s:.1f} s.\n"
-        if status == "InService"
-        else f"{made.endpoint} is {status}.\n"
-    )
+    what = f"Version {version} of {made.endpoint}" if made.updates else made.endpoint
+    note(f"{what} is {status} after {took_s:.1f} s.\n" if status == "InService" else f"{what} is {status}.\n")
     print(address)
     body, kind = example.body, example.content_type
     given = shlex.quote(body)
@@ -278,6 +296,11 @@ From Python, after  eval "$(clary env)" :
 
 What it takes, with a form to try it: {docs}"""
     )
+
+
+def version_of(api: Api, made: Made) -> int:
+    """The number of the version that this deploy made."""
+    return next(int(v["version"]) for v in versions_of(api, made.endpoint) if v["config"] == made.resource)
 
 
 def _silent(_: str) -> None:

@@ -1,8 +1,8 @@
 """The scikit-learn runtime: a pickled or joblib-dumped estimator behind the defaults of SageMaker's container.
 
 Sources: aws/sagemaker-scikit-learn-container, `serving.py` (default input, predict and output functions), and
-aws/sagemaker-containers, `_encoders.py`. The real container has no default for loading and needs a script; scripts are
-refused by name here until script mode is served. docs/reference/sklearn.md lists every deviation.
+aws/sagemaker-containers, `_encoders.py`. The real container has no default for loading and needs a script; an artifact
+that brings one is served by it (`sklearn_script`). docs/reference/sklearn.md lists every deviation.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035 - Python
 import joblib
 import numpy as np
 import sklearn
-from sklearn.exceptions import InconsistentVersionWarning
 
 from clary.runtimes import tensors
 from clary.runtimes.base import Input, Joins, LoadError, LoadOptions, Model, ModelError, Signature
 from clary.runtimes.files import passed_over
+from clary.runtimes.pickles import unpickled
+from clary.runtimes.script import load_script
+from clary.runtimes.script_source import find_source
 from clary.runtimes.sklearn_joins import joins_of_estimator
+from clary.runtimes.sklearn_script import SklearnToolkit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +33,6 @@ CSV = "text/csv"
 JSON = "application/json"
 NPY = "application/x-npy"
 _TYPES = (JSON, CSV, NPY)
-_RESAVE = "Install the versions that saved it in the model's environment, or save it again with these."
 
 
 class SklearnModel:
@@ -162,10 +164,12 @@ class SklearnRuntime:
     modules = ("numpy", "joblib", "sklearn.pipeline", "sklearn.linear_model", "sklearn.ensemble")
 
     def load(self, options: LoadOptions) -> Model:
-        """The estimator of the artifact. Raises LoadError with cause and remedy."""
-        _refuse_scripts(options)
+        """The estimator of the artifact, or its script. Raises LoadError with cause and remedy."""
+        source = find_source(options)
+        if source is not None:
+            return load_script(SklearnToolkit(), options, source)
         path = _model_file(options.model_dir)
-        estimator, notes = _load(path)
+        estimator, notes = unpickled(path, options.env, joblib.load)
         if not hasattr(estimator, "predict"):
             kind = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
             raise LoadError(
@@ -177,15 +181,6 @@ class SklearnRuntime:
         return SklearnModel(estimator, options, notes)
 
 
-def _refuse_scripts(options: LoadOptions) -> None:
-    program = options.env.get("SAGEMAKER_PROGRAM", "")
-    if program or (options.model_dir / "code").is_dir():
-        raise LoadError(
-            f"The model brings a script ({program or 'code/'}); script mode is not served yet.",
-            "Leave out code/ and SAGEMAKER_PROGRAM to serve the estimator by the container's defaults.",
-        )
-
-
 def _model_file(model_dir: Path) -> Path:
     files = [p for p in sorted(model_dir.rglob("*")) if p.is_file() and not passed_over(p.relative_to(model_dir))]
     if len(files) > 1:
@@ -194,35 +189,6 @@ def _model_file(model_dir: Path) -> Path:
         listed = ", ".join(p.relative_to(model_dir).as_posix() for p in files[:5]) or "nothing"
         raise LoadError(f"The artifact holds {listed}; one model file is expected.", "Pack one model.joblib.")
     return files[0]
-
-
-def _load(path: Path) -> tuple[Any, Sequence[str]]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            estimator = joblib.load(path)
-        except ModuleNotFoundError as error:
-            raise LoadError(
-                f"{path.name} needs the module {error.name!r}, which is not installed.",
-                f"Install {error.name} in the model's environment.",
-            ) from None
-        except Exception as error:
-            raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}.", _RESAVE) from None
-    return estimator, tuple(dict.fromkeys(_note(path.name, warning.message) for warning in caught))
-
-
-def _note(name: str, warning: Warning | str) -> str:
-    """What a warning while loading says; LoadError where it says that another minor version saved the estimator."""
-    if not isinstance(warning, InconsistentVersionWarning):
-        return f"{name}: {str(warning).splitlines()[0]}"
-    saved = str(warning.original_sklearn_version)
-    fact = f"{name} was saved by scikit-learn {saved}; this environment has {sklearn.__version__}."
-    if saved.split(".")[:2] != sklearn.__version__.split(".")[:2]:
-        raise LoadError(
-            fact,
-            f"Install scikit-learn=={saved} in the model's environment, or save it again with {sklearn.__version__}.",
-        )
-    return fact
 
 
 def _use_one_job(estimator: Any) -> None:

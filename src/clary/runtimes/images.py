@@ -36,6 +36,10 @@ _REPOSITORIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "xgboost": ("xgboost", OLD_XGBOOST_TAGS),
     "sagemaker-scikit-learn": ("sklearn", SKLEARN_TAGS),
     "mlflow-pyfunc": ("pyfunc", ANY_VERSION),
+    "pytorch-inference": ("pytorch", ANY_VERSION),
+    "tensorflow-inference": ("tensorflow", ANY_VERSION),
+    "huggingface-pytorch-inference": ("huggingface", ANY_VERSION),
+    "huggingface-tensorflow-inference": ("huggingface", ANY_VERSION),
     "clary/onnx": ("onnx", OWN_TAGS),
     "clary/lightgbm": ("lightgbm", OWN_TAGS),
     "clary/mlflow": ("pyfunc", OWN_TAGS),
@@ -47,7 +51,15 @@ _DEFAULTS: Mapping[str, tuple[str, str]] = {
     "onnx": ("clary/onnx", "1"),
     "lightgbm": ("clary/lightgbm", "1"),
     "pyfunc": ("clary/mlflow", "1"),
+    "pytorch": ("pytorch-inference", "2.6.0-cpu-py312"),
+    "tensorflow": ("tensorflow-inference", "2.19.0-cpu"),
+    "huggingface": (
+        "huggingface-pytorch-inference",
+        "2.6.0-transformers4.51.3-cpu-py312-ubuntu22.04",
+    ),
 }
+_ACCOUNT = "683313688378"
+_ACCOUNT_OF_DEEP_LEARNING = "763104351884"
 
 
 @dataclass(frozen=True)
@@ -97,4 +109,5 @@ def image_for(runtime: str, region: str = "us-east-1") -> str:
     repository, tag = _DEFAULTS[runtime]
     if repository.startswith("clary/"):
         return f"{repository}:{tag}"
-    return f"683313688378.dkr.ecr.{region}.amazonaws.com/{repository}:{tag}"
+    account = _ACCOUNT_OF_DEEP_LEARNING if repository.endswith("-inference") else _ACCOUNT
+    return f"{account}.dkr.ecr.{region}.amazonaws.com/{repository}:{tag}"

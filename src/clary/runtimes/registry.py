@@ -16,6 +16,9 @@ _MODULES: Mapping[str, str] = {
     "lightgbm": "clary.runtimes.lightgbm",
     "onnx": "clary.runtimes.onnx",
     "pyfunc": "clary.runtimes.pyfunc",
+    "pytorch": "clary.runtimes.pytorch",
+    "tensorflow": "clary.runtimes.tensorflow",
+    "huggingface": "clary.runtimes.huggingface",
 }
 
 _PRELOADED: Mapping[str, tuple[str, ...]] = {
@@ -31,6 +34,10 @@ _PRELOADED: Mapping[str, tuple[str, ...]] = {
     "lightgbm": ("numpy", "joblib", "lightgbm", "clary.runtimes.lightgbm"),
     "onnx": ("numpy", "onnxruntime", "clary.runtimes.onnx"),
     "pyfunc": ("numpy", "pandas", "mlflow.pyfunc", "clary.runtimes.pyfunc"),
+    # Not their frameworks: a script may need none, and none is proven to fork well.
+    "pytorch": ("clary.runtimes.pytorch",),
+    "tensorflow": ("clary.runtimes.tensorflow",),
+    "huggingface": ("clary.runtimes.huggingface",),
 }
 
 

@@ -1,0 +1,131 @@
+"""Scripts through real boto3: their functions, their errors, their prints, and answers in parts."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import joblib
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+from sklearn.linear_model import LinearRegression
+
+from tests.support.model import pack
+from tests.support.server import Server, wait_until
+
+SKLEARN = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+PYTORCH = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312"
+
+
+def script(text: str) -> bytes:
+    return textwrap.dedent(text).encode()
+
+
+def dumped(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("dump") / "model.joblib"
+    joblib.dump(LinearRegression().fit([[0, 0], [1, 0], [0, 1]], [1, 3, 4]), path)
+    return path.read_bytes()
+
+
+def events(server: Server, name: str, body: str, **more: Any) -> Any:
+    runtime = server.client("sagemaker-runtime", retries={"total_max_attempts": 1})
+    return runtime.invoke_endpoint_with_response_stream(EndpointName=name, Body=body, ContentType="text/plain", **more)
+
+
+def log_of(server: Server) -> str:
+    return "".join(path.read_text() for path in (server.home / "logs" / "endpoints").rglob("*.log"))
+
+
+def test_a_scikit_learn_script_serves(server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
+    code = script(
+        """
+        import os
+        import joblib
+        from sagemaker_containers.beta.framework import worker
+
+        def model_fn(model_dir):
+            print("loading from", os.path.basename(model_dir))
+            return joblib.load(os.path.join(model_dir, "model.joblib"))
+
+        def predict_fn(data, model):
+            print("predicting", data.shape)
+            return model.predict(data.reshape(1, -1) if data.ndim == 1 else data).round(6)
+        """
+    )
+    archive = pack({"model.joblib": dumped(tmp_path_factory), "code/inference.py": code})
+    server.host("scripted", archive, image=SKLEARN)
+    assert server.invoke("scripted", "1,1") == "[6.0]"
+    assert server.invoke("scripted", "1,1\n0,0", Accept="text/csv") == "6.0\n1.0\n"
+    with pytest.raises(ClientError) as refused:
+        server.invoke("scripted", "1,1", Accept="image/png")
+    assert refused.value.response["OriginalStatusCode"] == 406
+    with pytest.raises(ClientError) as refused:
+        server.invoke("scripted", "1,1,1")
+    assert refused.value.response["OriginalStatusCode"] == 500
+    assert "<title>500 Internal Server Error</title>" in refused.value.response["OriginalMessage"]
+    wait_until(lambda: "predicting (3,)" in log_of(server), "prints are in the log")
+    assert "ValueError: X has 3 features" in log_of(server)
+    # A model that gives no parts answers in one.
+    stream = server.client("sagemaker-runtime").invoke_endpoint_with_response_stream(
+        EndpointName="scripted", Body="1,1", ContentType="text/csv", Accept="text/csv"
+    )
+    assert stream["ContentType"] == "text/csv; charset=utf-8"
+    assert [event["PayloadPart"]["Bytes"] for event in stream["Body"]] == [b"6.0\n"]
+    server.client("sagemaker").delete_endpoint(EndpointName="scripted")
+
+
+STREAMER = script(
+    """
+    import time
+
+    def model_fn(model_dir):
+        return "model"
+
+    def input_fn(data, content_type, context):
+        return data.decode()
+
+    def predict_fn(data, model):
+        for word in data.split():
+            if word == "wait":
+                time.sleep(0.1)
+            if word == "fail":
+                raise ValueError("no such word")
+            print("word", word)
+            yield word + " "
+
+    def output_fn(prediction, accept, context):
+        context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", "words=1")
+        return prediction, "text/plain"
+    """
+)
+
+
+def test_a_generator_streams(server: Server) -> None:
+    server.host("streamer", pack({"code/inference.py": STREAMER}), image=PYTORCH)
+    answer = events(server, "streamer", "one two three")
+    assert (answer["ContentType"], answer["InvokedProductionVariant"]) == ("text/plain", "AllTraffic")
+    assert answer["CustomAttributes"] == "words=1"
+    assert [event["PayloadPart"]["Bytes"] for event in answer["Body"]] == [b"one ", b"two ", b"three "]
+    # Asked for no stream, the same model answers in one part.
+    runtime = server.client("sagemaker-runtime")
+    whole = runtime.invoke_endpoint(EndpointName="streamer", Body="one two", ContentType="text/plain")
+    assert whole["Body"].read() == b"one two "
+
+    # What fails before the first part is a ModelError, what fails later the stream's last event.
+    with pytest.raises(ClientError) as refused:
+        events(server, "streamer", "fail")
+    assert refused.value.response["Error"]["Code"] == "ModelError"
+    broken = iter(events(server, "streamer", "one fail")["Body"])
+    assert next(broken)["PayloadPart"]["Bytes"] == b"one "
+    with pytest.raises(EventStreamError) as error:
+        next(broken)
+    assert error.value.response["Error"]["Code"] == "ModelStreamError"
+    assert "no such word" in str(error.value)
+
+    # A part leaves when it is made; a client that goes away frees the model, which would take hours.
+    left = events(server, "streamer", "first " + "wait " * 100_000)
+    assert next(iter(left["Body"]))["PayloadPart"]["Bytes"] == b"first "
+    left["Body"].close()
+    after = runtime.invoke_endpoint(EndpointName="streamer", Body="next", ContentType="text/plain")
+    assert after["Body"].read() == b"next "
+    server.client("sagemaker").delete_endpoint(EndpointName="streamer")

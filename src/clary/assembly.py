@@ -44,6 +44,7 @@ from clary.edge.aws.resources import (
     sts,
     tags,
     training_jobs,
+    tuning_jobs,
 )
 from clary.edge.aws.resources import logs as logs_api
 from clary.edge.aws.s3.door import S3Door
@@ -65,6 +66,7 @@ from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
 from clary.reconcile.training_files import Ground as TrainingGround
 from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
+from clary.reconcile.tuning_loop import TuningLoop, TuningWorld
 from clary.settings import OPTIONS, Settings, make_private_folder, resolve, runtime_dir
 from clary.store.seal import load_seal
 from clary.store.sessions import Sessions
@@ -158,6 +160,7 @@ async def run(settings: Settings) -> None:
         ),
         TrainingOptions(jobs_max=world.cores),
     )
+    tuning = TuningLoop(TuningWorld(store, clock, ids, slots=world.cores))
     keeper = LogKeeper(desk, home / "logs", quick, clock)
     door = Door(
         operations=operations(desk, MetricDesk(metrics, quick, clock), sessions, keeper, settings),
@@ -209,6 +212,7 @@ async def run(settings: Settings) -> None:
             "placement": placement.run(),
             "reconcile": loop.run(),
             "training": training.run(),
+            "tuning": tuning.run(),
             "keys": ring.follow(desk, seal),
             "log times": keeper.run(),
             "ingest": Ingest(metrics, home / "spool", clock, slow).run(),
@@ -246,6 +250,7 @@ def operations(
         *endpoints.operations(desk, endpoints.HoldOptions(long_poll=settings.long_poll)),
         *tags.operations(desk),
         *training_jobs.operations(desk, endpoints.HoldOptions(long_poll=settings.long_poll)),
+        *tuning_jobs.operations(desk, endpoints.HoldOptions(long_poll=settings.long_poll)),
         *cloudwatch.operations(metrics),
         *runtime.OPERATIONS,
         *sts.operations(desk, sessions),

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select
 
-from clary.control import endpoint_configs, endpoints, models, training
+from clary.control import endpoint_configs, endpoints, models, training, tuning
 from clary.control.desk import Caller, Desk, Kind, put_tags
 from clary.domain.errors import Invalid, NotFound, NotServed
 from clary.domain.names import arn_of
@@ -17,7 +17,7 @@ from clary.store.records import Deed, record
 from clary.store.tables import tags
 
 _KINDS: dict[str, Kind] = {
-    kind.noun: kind for kind in (models.KIND, endpoint_configs.KIND, endpoints.KIND, training.KIND)
+    kind.noun: kind for kind in (models.KIND, endpoint_configs.KIND, endpoints.KIND, training.KIND, tuning.KIND)
 }
 _ARN = re.compile(r"arn:aws[a-z-]*:sagemaker:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):(?P<noun>[a-z-]+)/(?P<name>.+)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -15,10 +16,11 @@ class Journal:
         self._out = path.open("ab", buffering=0)
 
     def write(self, event: str, level: str = "info", **facts: object) -> None:
-        """One event, one line."""
+        """One event, one line; lost where it cannot be written: a full disk must not end the agent."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = {"ts": now.replace("+00:00", "Z"), "level": level, "event": event, **facts}
-        self._out.write(json.dumps(line, default=str).encode() + b"\n")
+        with contextlib.suppress(OSError):
+            self._out.write(json.dumps(line, default=str).encode() + b"\n")
 
     def close(self) -> None:
         """Nothing is written after."""
@@ -28,17 +30,23 @@ class Journal:
 def cut(path: Path, bytes_max: int) -> bool:
     """Copy a log longer than `bytes_max` to `.1` and empty it; whoever appends goes on in the same file.
 
-    What is written between the copy and the cut is lost, as with logrotate's copytruncate.
+    What is written between the copy and the cut is lost, as with logrotate's copytruncate. Where there is no room for
+    the copy the log stays as it is.
     """
+    kept = path.with_name(path.name + ".1")
     try:
         if path.stat().st_size <= bytes_max:
             return False
-        with path.open("r+b") as log, path.with_name(path.name + ".1").open("wb") as copy:
+        with path.open("r+b") as log, kept.open("wb") as copy:
             at = 0
             while sent := os.sendfile(copy.fileno(), log.fileno(), at, 1 << 24):
                 at += sent
             log.truncate(0)
     except FileNotFoundError:
+        return False
+    except OSError:
+        with contextlib.suppress(OSError):
+            kept.unlink()
         return False
     return True
 

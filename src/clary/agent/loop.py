@@ -155,7 +155,7 @@ class Agent:
             self._table_stamp = (0, 0)
         try:
             self._specs = {spec.uid: spec for spec in read_table(self._table)}
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             self._journal.write("The process table cannot be read.", "error", path=str(self._table), error=str(error))
             return str(error)
         return ""

@@ -110,6 +110,8 @@ class Supervisor:
         self.slots: dict[str, Slot] = {}
         self.port = 0
         self._moved = True
+        self._forgetful = False
+        """What runs could not be written down the last time."""
         self.inherited_fds: tuple[int, ...] = ()
         """Handed to every router."""
 
@@ -204,20 +206,27 @@ class Supervisor:
         try:
             process = processes.spawn(argv, env, self._log(slot), fds=fds, worker=slot.kind == "worker")
         except (OSError, ValueError) as error:
-            self._journal.write("A process could not be started.", "error", uid=slot.spec.uid, error=str(error))
-            with contextlib.suppress(OSError), self._log(slot).open("a") as log:
-                log.write(f"{argv[0]} could not be started: {error}\n")
-            self._ended(slot, Exit(status=127, signal=0))
+            self._not_started(slot, argv[0], error)
             return
         self._runs(slot, process)
+
+    def _not_started(self, slot: Slot, program: str, error: Exception) -> None:
+        self._journal.write("A process could not be started.", "error", uid=slot.spec.uid, error=str(error))
+        with contextlib.suppress(OSError), self._log(slot).open("a") as log:
+            log.write(f"{program} could not be started: {error}\n")
+        self._ended(slot, Exit(status=127, signal=0))
 
     def _fork(self, slot: Slot, now_s: float) -> None:
         zygote = self.slots[slot.spec.zygote]
         assert zygote.connection is not None, "only a zygote that announced itself is SAFE"
+        log = self._log(slot)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._not_started(slot, slot.spec.argv[0], error)
+            return
         slot.phase, slot.until_s = Phase.FORKING, now_s + FORK_S
         env = {**slot.spec.env, **self._identity(slot)}
-        log = self._log(slot)
-        log.parent.mkdir(parents=True, exist_ok=True)
         argv = list(slot.spec.argv)
         zygote.connection.send(
             {"op": "fork", "uid": slot.spec.uid, "nonce": slot.nonce, "argv": argv, "env": env, "log": str(log)}
@@ -350,7 +359,10 @@ class Supervisor:
     # The next agent, and the former one
 
     def remember(self, *, stopped: bool = False) -> None:
-        """Leave the next agent what runs, if that changed since the last time: once a turn, not once a process."""
+        """Leave the next agent what runs, if that changed since the last time: once a turn, not once a process.
+
+        Where it cannot be written (a full disk, HOME taken away) every turn tries again.
+        """
         if not (self._moved or stopped):
             return
         self._moved = False
@@ -360,7 +372,15 @@ class Supervisor:
             digest = handover.digest_of(slot.spec)
             pid, start = slot.process.pid, slot.process.start
             rows.append(handover.Remembered(slot.spec.uid, slot.kind, pid, start, slot.nonce, digest, slot.restarts))
-        handover.write_handover(self._options.handover, handover.Handover(os.getpid(), self.port, tuple(rows), stopped))
+        what = handover.Handover(os.getpid(), self.port, tuple(rows), stopped)
+        try:
+            handover.write_handover(self._options.handover, what)
+        except OSError as error:
+            if not self._forgetful:
+                self._journal.write("What runs cannot be written down.", "error", error=str(error))
+            self._moved = self._forgetful = True
+        else:
+            self._forgetful = False
 
     def inherit(self, former: handover.Handover, now_s: float) -> None:
         """Wait for the processes of a former agent that still run; those started from something else are stopped."""

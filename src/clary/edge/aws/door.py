@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from clary.edge.aws.operation import Answer, Call, Members, Operation
 from clary.edge.aws.protocols import json, query, rest_json
 from clary.edge.aws.protocols.values import Unreadable
 from clary.edge.aws.registry import Registry, refused
-from clary.edge.aws.s3 import sigv2
+from clary.edge.aws.s3 import postsign, sigv2
 from clary.edge.aws.s3.address import bucket_of_host
 from clary.edge.aws.spec import Spec
 from clary.edge.aws.validate import validate
@@ -56,6 +56,14 @@ class S3(Protocol):
     """The object store's door: answers for itself, errors included."""
 
     async def __call__(self, call: Call, request: Request, proof: sigv4.Proof | None) -> Response: ...
+
+    async def preflight(self, request: Request, request_id: str) -> Response:
+        """Cross-origin questions of browsers, which are never signed."""
+        ...
+
+    async def form(self, request: Request, request_id: str, sign_in: Callable[[Mapping[str, str]], Call]) -> Response:
+        """Uploads by browsers' forms, whose signature is in the body: `sign_in` takes the fields by lower-case name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -211,7 +219,31 @@ class Door:
         assert key is not None, "verify raises for an unknown key"
         return _principal(key), Place(key.account, self._options.region), proof
 
+    def _signed_form(self, request: Request, head: _Head, request_id: str, fields: Mapping[str, str]) -> Call:
+        """Who uploads by a form, from its policy's signature; AwsError."""
+        target = Target("s3", None, "")
+        try:
+            claim = postsign.claim_of(fields, self._options.region)
+            if claim is None:
+                raise errors.of_signature("s3", None)
+            place = claim.credential.region or self._options.region
+            if not self._options.auth:
+                principal = self._unverified(target, claim)
+                return self._call(request, principal, Place(principal.account, place), head, request_id)
+            key = self._keys.lookup(claim.credential.key_id, claim.token)
+            key = postsign.verify(claim, fields.get("policy", ""), key, self._clock.now_us() / MICROS)
+        except sigv4.SigV4Error as error:
+            raise errors.of_signature("s3", error) from None
+        return self._call(request, _principal(key), Place(key.account, place), head, request_id)
+
     async def _object(self, request: Request, head: _Head, claim: sigv4.Claim | None, request_id: str) -> Response:
+        if head.method == "OPTIONS":
+            return await self._s3.preflight(request, request_id)
+        kind = head.headers.get("content-type", "").lower()
+        if claim is None and head.method == "POST" and kind.startswith("multipart/form-data"):
+            return await self._s3.form(
+                request, request_id, lambda given: self._signed_form(request, head, request_id, given)
+            )
         principal, place, proof = self._signed_url_v2(head) if claim is None else self._signed_object(head, claim)
         return await self._s3(self._call(request, principal, place, head, request_id), request, proof)
 

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,7 +76,7 @@ def read_claims(headers: Mapping[str, str]) -> Claims:
     length = headers.get("x-amz-decoded-content-length" if chunked else "content-length", "")
     if not (length.isascii() and length.isdigit()):
         raise S3Error("MissingContentLength")
-    algorithm, checksum = _checksum(headers)
+    algorithm, checksum = checksum_claim(headers)
     return Claims(
         length=int(length),
         algorithm=algorithm,
@@ -117,7 +117,7 @@ class Body:
         intake = _Intake(sink, claims, self._decoder(claims))
         running: asyncio.Task[None] | None = None
         try:
-            async for block in self._blocks():
+            async for block in self.blocks():
                 if running is not None:
                     await running
                 running = asyncio.create_task(self._threads.run(functools.partial(intake.feed, block)))
@@ -163,7 +163,8 @@ class Body:
                 return True
         return False
 
-    async def _blocks(self) -> Any:
+    async def blocks(self) -> AsyncIterator[list[bytes]]:
+        """The body as it stands on the wire, gathered; ClientGoneError."""
         gathered: list[bytes] = []
         size = 0
         while not self._ended:
@@ -274,7 +275,7 @@ def check_value(algorithm: str, value: str) -> str:
     return value
 
 
-def _checksum(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
+def checksum_claim(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Algorithm and value of the additional checksum; the value is None where it is announced as a trailer."""
     given = [name for name in headers if name.startswith(_CHECKSUM) and name not in _SETTINGS]
     announced = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -12,23 +13,31 @@ from botocore.model import OperationModel, ServiceModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clary.domain.errors import DomainError
+from clary.domain.errors import DomainError, NotFound
+from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Answer, Call, Operation
 from clary.edge.aws.protocols import rest_xml
 from clary.edge.aws.protocols.rest_xml import Incoming
 from clary.edge.aws.protocols.values import Unreadable
 from clary.edge.aws.registry import refused
+from clary.edge.aws.s3 import cors
 from clary.edge.aws.s3.address import Address, address
 from clary.edge.aws.s3.body import Body, ClientGoneError
 from clary.edge.aws.s3.errors import S3Error, from_domain
+from clary.edge.aws.s3.forms import Form, SignIn, post_object
 from clary.edge.aws.s3.operations import operations
-from clary.edge.aws.s3.respond import GoneResponse, encode, failure
+from clary.edge.aws.s3.respond import GoneResponse, encode, failure, identity
 from clary.edge.aws.s3.routes import Routes, routes
 from clary.edge.aws.s3.service import S3Options, Service
 from clary.edge.aws.validate import lower_first
 from clary.kit.sigv4 import Proof
 from clary.kit.threads import Threads
+from clary.objects.records import Bucket
 from clary.objects.store import ObjectStore
+
+Query = Mapping[str, Sequence[str]]
+Answering = Callable[[dict[str, str], Query, Body], Awaitable[Response]]
+"""From headers (by lower-case name), query and body to an answer."""
 
 _STREAMING = frozenset({"PutObject", "UploadPart"})
 _VERBATIM = ("Expires", "ResponseExpires")
@@ -54,39 +63,95 @@ class S3Door:
             document["shapes"][shape] = {"type": "string"}
         self._model = ServiceModel(document, "s3")
         self._routes: Routes = routes(self._model)
-        self._operations = {one.name: one for one in operations(Service(store, threads, self._options))}
+        self._service = Service(store, threads, self._options)
+        self._operations = {one.name: one for one in operations(self._service)}
 
     async def __call__(self, call: Call, request: Request, proof: Proof | None) -> Response:
         """The answer to one request, which the caller has authenticated."""
+        return await self._guarded(request, call.request_id, proof, functools.partial(self._answer, call, request))
+
+    async def preflight(self, request: Request, request_id: str) -> Response:
+        """The answer to a browser that asks, unsigned, whether a page may do something (`OPTIONS`)."""
+
+        async def answer(headers: dict[str, str], _query: Query, _body: Body) -> Response:
+            target = self._target(request, headers)
+            bucket = await self._threads.run(functools.partial(self._bucket, target.bucket))
+            return Response(b"", 200, cors.preflight(bucket, headers, of_object=bool(target.key)))
+
+        return await self._guarded(request, request_id, None, answer, readable=False)
+
+    async def form(self, request: Request, request_id: str, sign_in: SignIn) -> Response:
+        """The answer to an upload from a browser's form, whose fields `sign_in` authenticates."""
+
+        async def answer(headers: dict[str, str], query: Query, body: Body) -> Response:
+            target = self._target(request, headers)
+            if not target.bucket or target.key or query:
+                raise S3Error("MethodNotAllowed", Method=request.method)
+            operation, model = self._operations["PutObject"], self._model.operation_model("PutObject")
+            check = functools.partial(_check_refused, operation, model=model)
+            form = Form(body, headers.get("content-type", ""), target.bucket, self._model, check, sign_in)
+            response, call = await post_object(self._service, form)
+            response.headers.update(identity(call.request_id))
+            return response
+
+        return await self._guarded(request, request_id, None, answer)
+
+    async def _guarded(
+        self, request: Request, request_id: str, proof: Proof | None, answer: Answering, *, readable: bool = True
+    ) -> Response:
+        """What `answer` gives, or its refusal in S3's form; the body read to its end; what CORS grants, said."""
         try:
             query = _query(request)
         except S3Error as error:
-            return failure(error, call, request)
+            return failure(error, request_id, request)
         headers = _headers(request, query)
         body = Body(request.receive, headers, proof, self._threads)
         try:
-            response = await self._answer(call, request, headers, query, body)
+            response = await answer(headers, query, body)
         except ClientGoneError:
             return GoneResponse()
         except S3Error as error:
-            response = failure(error, call, request)
+            response = failure(error, request_id, request)
         except DomainError as error:
-            response = failure(from_domain(error), call, request)
+            response = failure(from_domain(error), request_id, request)
+        except AwsError:
+            await body.drain()
+            raise
         except Exception:
             structlog.get_logger(__name__).exception(
-                "An S3 request failed for a reason that nobody foresaw.", request_id=call.request_id
+                "An S3 request failed for a reason that nobody foresaw.", request_id=request_id
             )
-            response = failure(S3Error("InternalError"), call, request)
+            response = failure(S3Error("InternalError"), request_id, request)
         # A body that is left unread would be taken for the next request.
         if body.unread and not await body.drain():
             response.headers["connection"] = "close"
+        origin = cors.origin_of(headers)
+        if readable and origin is not None:
+            response.headers.update(await self._threads.run(lambda: self._granted(request, headers, origin)))
         return response
 
-    async def _answer(
-        self, call: Call, request: Request, headers: dict[str, str], query: Mapping[str, Sequence[str]], body: Body
-    ) -> Response:
+    def _granted(self, request: Request, headers: Mapping[str, str], origin: str) -> dict[str, str]:
+        """Headers that let a page read an answer; blocking."""
+        try:
+            bucket = self._bucket(self._target(request, headers).bucket)
+        except S3Error:
+            return {}
+        return cors.granted(bucket, origin, request.method) if bucket is not None else {}
+
+    def _bucket(self, name: str) -> Bucket | None:
+        try:
+            return self._service.store.bucket(name)
+        except NotFound:
+            return None
+
+    def _target(self, request: Request, headers: Mapping[str, str]) -> Address:
         path = request.scope.get("raw_path") or request.url.path.encode()
-        target = address(headers.get("host", ""), path.decode("latin-1"), self._options.hosts)
+        return address(headers.get("host", ""), path.decode("latin-1"), self._options.hosts)
+
+    async def _answer(
+        self, call: Call, request: Request, headers: dict[str, str], query: Query, body: Body
+    ) -> Response:
+        target = self._target(request, headers)
         name = self._routes.operation(request.method, target, query, headers)
         operation = self._operations.get(name)
         if operation is None:
@@ -98,7 +163,7 @@ class S3Door:
         _check_refused(operation, members, model)
         answer = await operation.handler(call, members)
         assert isinstance(answer, Answer), "handlers of S3 answer with Answer"
-        return encode(model, answer, call, request)
+        return encode(model, answer, call.request_id, request)
 
     async def _members(
         self, operation: Operation, model: OperationModel, incoming: Incoming, body: Body

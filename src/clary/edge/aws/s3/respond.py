@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from clary.edge.aws.operation import Answer, Call
+from clary.edge.aws.operation import Answer
 from clary.edge.aws.protocols import rest_xml
 from clary.edge.aws.s3.errors import S3Error
 from clary.edge.aws.s3.stream import ObjectStream
@@ -67,7 +67,7 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-def encode(model: OperationModel, answer: Answer, call: Call, request: Request) -> Response:
+def encode(model: OperationModel, answer: Answer, request_id: str, request: Request) -> Response:
     """The response to a served operation; S3Error for a header value that no header can hold."""
     if model.name == "GetBucketLocation":
         # The one document whose element is its only member.
@@ -75,11 +75,11 @@ def encode(model: OperationModel, answer: Answer, call: Call, request: Request) 
         body = f'<?xml version="1.0" encoding="UTF-8"?>\n{inner}'.replace(
             "<LocationConstraint>", f'<LocationConstraint xmlns="{_NAMESPACE}">', 1
         )
-        return Response(body, 200, _identity(call), media_type=_XML)
+        return Response(body, 200, identity(request_id), media_type=_XML)
     encoded = rest_xml.serialise(
         model, answer.members, root=_ROOTS.get(model.name, ""), namespace=_NAMESPACE, status=answer.status
     )
-    headers = {**encoded.headers, **answer.headers, **_identity(call)}
+    headers = {**encoded.headers, **answer.headers, **identity(request_id)}
     stream = answer.stream
     wrong = next((name for name, value in headers.items() if _UNSAFE.search(value) or not _latin(value)), None)
     if wrong is not None:
@@ -110,20 +110,20 @@ class _Headless(Response):
             del self.headers["content-length"]
 
 
-def failure(error: S3Error, call: Call, request: Request) -> Response:
+def failure(error: S3Error, request_id: str, request: Request) -> Response:
     """The response to a refusal: S3's XML, without a body where HTTP allows none."""
-    headers = {**error.headers, **_identity(call)}
+    headers = {**error.headers, **identity(request_id)}
     if error.status == 304 or request.method == "HEAD":
         return _Headless(error.status, headers)
     path = request.scope.get("raw_path") or request.url.path.encode()
-    body = error.document(path.decode("latin-1"), call.request_id, headers["x-amz-id-2"])
+    body = error.document(path.decode("latin-1"), request_id, headers["x-amz-id-2"])
     return Response(body, error.status, headers, media_type=_XML)
 
 
-def _identity(call: Call) -> dict[str, str]:
+def identity(request_id: str) -> dict[str, str]:
     """The two ids that S3 gives with every answer; the second is opaque and derived from the first."""
-    host_id = base64.b64encode(f"clary:{call.request_id}".encode()).decode()
-    return {"x-amz-request-id": call.request_id, "x-amz-id-2": host_id}
+    host_id = base64.b64encode(f"clary:{request_id}".encode()).decode()
+    return {"x-amz-request-id": request_id, "x-amz-id-2": host_id}
 
 
 def _latin(value: str) -> bool:

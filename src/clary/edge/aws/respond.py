@@ -52,8 +52,7 @@ def error(spec: Spec, target: Target, found: AwsError, request_id: str) -> Respo
     shape = spec.error(service.name, found.code) if service is not None else None
     status = shape.metadata.get("error", {}).get("httpStatusCode", found.status) if shape is not None else found.status
     if target.protocol == "query":
-        assert service is not None, "only a served service is detected as query"
-        namespace = spec.service(service.name).metadata["xmlNamespace"]
+        namespace = spec.service(service.name).metadata["xmlNamespace"] if service is not None else ""
         body = query.error_body(
             found.code, found.message, sender=found.sender, request_id=request_id, namespace=namespace
         )

@@ -189,8 +189,8 @@ def _append(parent: Element, name: str, value: Any, shape: Shape) -> None:
 
 
 def error_body(code: str, message: str, *, sender: bool, request_id: str, namespace: str) -> bytes:
-    """`<ErrorResponse>` of the query protocol."""
-    root = Element("ErrorResponse", xmlns=namespace)
+    """`<ErrorResponse>` of the query protocol; without a namespace for a service that has none here."""
+    root = Element("ErrorResponse", {"xmlns": namespace} if namespace else {})
     error = SubElement(root, "Error")
     for name, text in (("Type", "Sender" if sender else "Receiver"), ("Code", code), ("Message", message)):
         SubElement(error, name).text = xml_text(text)

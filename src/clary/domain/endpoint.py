@@ -70,6 +70,8 @@ class RevisionVariant:
     load_timeout_s: int
     container: Container
     routing: str = ""
+    role_arn: str = ""
+    """The model's ExecutionRoleArn: whose credentials its workers are lent. Empty in revisions of an older Clary."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def freeze(config_name: str, spec: EndpointConfigSpec, models: dict[str, ModelSp
                 load_timeout_s=variant.load_timeout_s or LOAD_TIMEOUT_S,
                 container=models[variant.model_name].primary,
                 routing=variant.routing,
+                role_arn=models[variant.model_name].role_arn,
             )
             for variant, uid in zip(spec.variants, uids)
         ),

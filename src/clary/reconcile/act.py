@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -66,6 +66,8 @@ class World:
     """Cores of this machine that replicas share."""
     grounds: Grounds | None = None
     """Environments of artifacts that bring a list of what they need; None where none does."""
+    worker_env: Callable[[str, str], Mapping[str, str]] = lambda _uid, _region: {}
+    """Variables of a worker besides its model's own, by replica uid and region; always the same for the same."""
 
 
 class Actor:
@@ -259,7 +261,9 @@ class Actor:
             _log.error("a replica's environment is gone from disk", digest=noted.digest, endpoint=noted.endpoint.name)
             return None
         named = Named(noted.uid, noted.endpoint.name, noted.endpoint.uid)
-        return replica_of(named, variant, path, noted.digest, noted.threads, python)
+        spec = replica_of(named, variant, path, noted.digest, noted.threads, python)
+        lent = self._world.worker_env(noted.uid, noted.endpoint.scope.region)
+        return replace(spec, env={**lent, **spec.env})
 
     async def _keys(self) -> tuple[KeyRoute, ...]:
         live = await self._world.store.read(lambda connection: live_keys(connection, self._world.seal))

@@ -57,7 +57,7 @@ CREATE_FIELDS = {
     "Containers": Field.SERVED,
     **_below("Containers[]", _CONTAINER_FIELDS),
     "InferenceExecutionConfig": Field.REFUSED,
-    "ExecutionRoleArn": Field.STORED,
+    "ExecutionRoleArn": Field.SERVED,
     "Tags": Field.SERVED,
     "VpcConfig": Field.STORED,
     "EnableNetworkIsolation": Field.STORED,
@@ -66,7 +66,6 @@ CREATE_NOTES = {
     **_below("PrimaryContainer", _CONTAINER_NOTES),
     **_below("Containers[]", _CONTAINER_NOTES),
     "InferenceExecutionConfig": "Pipelines of several containers come with a later release.",
-    "ExecutionRoleArn": "Models read their artifact with the rights of the server.",
     "VpcConfig": "Models run on this machine, in its network.",
     "EnableNetworkIsolation": "Models are not yet cut off the network.",
 }

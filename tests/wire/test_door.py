@@ -180,9 +180,9 @@ def test_an_operation_not_served_is_named(served: Served) -> None:
 def test_a_service_not_served_is_named(served: Served) -> None:
     error = refusal(served.client("dynamodb").list_tables)
     assert "Clary has no service 'dynamodb' with an operation 'ListTables'" in error.response["Error"]["Message"]
-    error = refusal(served.client("iam").list_roles)
+    error = refusal(served.client("cloudformation").list_stacks)
     assert error.response["Error"]["Code"] == "UnknownOperationException"
-    assert "Clary has no service 'iam'" in error.response["Error"]["Message"]
+    assert "Clary has no service 'cloudformation'" in error.response["Error"]["Message"]
 
 
 def test_a_type_error_is_a_serialization_exception(served: Served) -> None:

@@ -37,7 +37,7 @@ def claim(signing: str) -> Claim | None:
         ("", "GET", "/", "Action=X&Version=1999-01-01", {}, "s3", None, ""),
         ("", "POST", "/", "", {"host": "sts.localhost:8430"}, "query", "sts", ""),
         ("lambda", "POST", "/2015-03-31/functions", "", {}, "json", None, ""),
-        ("iam", "POST", "/", "", FORM, "query", None, ""),
+        ("autoscaling", "POST", "/", "", FORM, "query", None, ""),
         ("s3", "GET", "/", "", {}, "s3", None, ""),
         ("s3", "POST", "/b", "Action=x&Version=2011-06-15", {"host": "sts.localhost"}, "s3", None, ""),
         ("s3", "PUT", "/b/endpoints/e/invocations", "", {"x-amz-target": LIST}, "s3", None, ""),

@@ -74,7 +74,7 @@ def _by_signing(
             return Target("query", service, "")
     known = next((service for service in SERVICES if service.signing == signing), None)
     if known is None and headers.get("content-type", "").startswith(FORM):
-        return Target("query", None, "")  # IAM and its like: their clients can read no refusal but XML
+        return Target("query", None, "")  # such as CloudFormation: its clients can read no refusal but XML
     return Target("json" if known is None or known.protocol != "query" else "query", known, "")
 
 

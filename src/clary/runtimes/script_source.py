@@ -109,9 +109,9 @@ def import_script(source: Source) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except LoadError:
+    except (LoadError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise load_error(error, f"Importing {source.program.name}", source) from error
     return module
 

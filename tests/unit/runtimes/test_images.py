@@ -28,6 +28,14 @@ XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost"
             "1.2-1",
         ),
         ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-xgboost:1.3-1", "xgboost", "1.3-1"),
+        ("763104351884.dkr.ecr.eu-west-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312", "pytorch", "2.6.0"),
+        ("763104351884.dkr.ecr.us-east-1.amazonaws.com/tensorflow-inference:2.19.0-cpu", "tensorflow", "2.19.0"),
+        (
+            "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:"
+            "2.6.0-transformers4.51.3-gpu-py312-cu124-ubuntu22.04",
+            "huggingface",
+            "2.6.0-transformers4.51.3-gpu-py312-cu124-ubuntu22.04",
+        ),
         ("clary/onnx:1", "onnx", "1"),
         ("clary/lightgbm:1", "lightgbm", "1"),
         ("clary/mlflow:1", "pyfunc", "1"),
@@ -69,7 +77,7 @@ def test_what_is_not_served_is_refused_by_name(uri: str, named: str) -> None:
 def test_the_image_that_deploy_uses_is_served(runtime: str) -> None:
     found = parse_image(image_for(runtime, "eu-north-1"))
     assert found.runtime == runtime
-    assert found.tag in (*XGBOOST_TAGS, *SKLEARN_TAGS, *OWN_TAGS)
+    assert found.tag in (*XGBOOST_TAGS, *SKLEARN_TAGS, *OWN_TAGS) or found.repository.endswith("-inference")
 
 
 def test_an_image_is_a_value() -> None:

@@ -255,8 +255,8 @@ def test_another_version_of_scikit_learn_is_refused_with_the_remedy(tmp_path: Pa
         ({"m.joblib": b"junk"}, {}, "cannot be loaded"),
         ({"m.joblib": pickle.dumps(StandardScaler())}, {}, "StandardScaler, which has no predict"),
         ({"m.pkl": b"\x80\x04cnowhere.to\nfind\n."}, {}, "needs the module 'nowhere'"),
-        ({"m.joblib": b"", "code/inference.py": b""}, {}, "script mode is not served yet"),
-        ({"m.joblib": b""}, {"SAGEMAKER_PROGRAM": "inference.py"}, r"brings a script \(inference.py\)"),
+        ({"m.joblib": b"", "code/inference.py": b""}, {}, "The script has no model_fn"),
+        ({"m.joblib": b""}, {"SAGEMAKER_PROGRAM": "train.py"}, "no script train.py in the artifact"),
     ],
 )
 def test_artifacts_that_cannot_serve(files: dict[str, bytes], env: dict[str, str], cause: str, tmp_path: Path) -> None:

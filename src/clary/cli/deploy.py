@@ -242,7 +242,7 @@ def wait_in_service(api: Api, made: Made, *, quiet: bool) -> str:
 
 
 def answered_example(api: Api, name: str) -> Example | None:
-    """A request that the model answered while it was loaded, as its OpenAPI document shows it; None where it has none."""
+    """A request that the model answered while it was loaded, as its OpenAPI document shows it; None for none."""
     try:
         answer = api.call("GET", f"/endpoints/{name}/openapi.json", service="sagemaker", headers={}, body=b"")
         paths = json.loads(answer.body)["paths"]

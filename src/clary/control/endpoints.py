@@ -13,6 +13,7 @@ from clary.domain.endpoint import EndpointConfigSpec, Revision, admit_change, fr
 from clary.domain.model import ModelSpec
 from clary.domain.names import arn_of
 from clary.domain.states import IN_TRANSITION, EndpointStatus
+from clary.domain.versions import Fleet
 from clary.store.documents import pack, unpack
 from clary.store.endpoints import ENDPOINT_COLUMNS, EndpointRecord, endpoint_record, fleet_of
 from clary.store.named import After, ListQuery, find, list_page
@@ -153,19 +154,20 @@ def _describe(connection: Connection, caller: Caller, name: str) -> Endpoint:
     record = endpoint_record(row)
     target = fleet_of(connection, record.uid, record.generation)
     if record.served_generation is None:
-        return Endpoint(record, target.revision, _ready(connection, record.uid, target.version))
+        return Endpoint(record, target.revision, _ready(connection, record.uid, target))
     served = fleet_of(connection, record.uid, record.served_generation)
-    pending = None
-    if record.status is EndpointStatus.UPDATING:
-        ready = _ready(connection, record.uid, target.version)
-        same = target.version == served.version
-        pending = Pending(target.revision, same, record.wished_us, ready)
-    return Endpoint(record, served.revision, _ready(connection, record.uid, served.version), pending)
+    if record.status is not EndpointStatus.UPDATING:
+        return Endpoint(record, served.revision, _ready(connection, record.uid, served))
+    same = target.version == served.version
+    pending = Pending(target.revision, same, record.wished_us, _ready(connection, record.uid, target))
+    return Endpoint(record, served.revision, _ready(connection, record.uid, served), pending)
 
 
-def _ready(connection: Connection, uid: str, version: int) -> dict[str, int]:
-    """Replicas of a version that are in service, by variant."""
-    generations = select(revisions.c.generation).where(revisions.c.endpoint_uid == uid, revisions.c.version == version)
+def _ready(connection: Connection, uid: str, fleet: Fleet) -> dict[str, int]:
+    """Replicas of a fleet that are in service, by variant; surplus ones, which are about to go, do not count."""
+    generations = select(revisions.c.generation).where(
+        revisions.c.endpoint_uid == uid, revisions.c.version == fleet.version
+    )
     counts = connection.execute(
         select(replicas.c.variant, func.count().label("replicas"))
         .where(
@@ -176,4 +178,5 @@ def _ready(connection: Connection, uid: str, version: int) -> dict[str, int]:
         )
         .group_by(replicas.c.variant)
     )
-    return {row.variant: row.replicas for row in counts}
+    wanted = {variant.name: variant.instance_count for variant in fleet.revision.variants}
+    return {row.variant: min(row.replicas, wanted[row.variant]) for row in counts}

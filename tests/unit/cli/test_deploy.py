@@ -81,12 +81,52 @@ def test_people_get_the_url_on_stdout_and_the_rest_on_stderr(
     assert "an XGBoost model (json" in seen.err
 
 
-def test_a_name_in_use_is_refused_before_anything_is_made(
+VERSIONS = {
+    "name": "e",
+    "versions": [
+        {"version": 2, "state": "failed", "config": "e-new", "variants": [{"instances": 9, "instance_type": "no"}]},
+        {"version": 1, "state": "live", "config": "c", "variants": [{"instances": 3, "instance_type": "ml.m5.large"}]},
+    ],
+}
+
+
+def test_a_name_in_service_is_updated_at_the_size_it_has(
     server: Scripted, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.say("DescribeEndpoint", 200, {"EndpointName": "E", "EndpointArn": "arn", "EndpointStatus": "InService"})
+    server.say("DescribeEndpoint", 200, {"EndpointName": "e", "EndpointArn": "arn", "EndpointStatus": "InService"})
+    server.answers["GET /clary/api/endpoints/e/versions"] = lambda _: (200, {}, json.dumps(VERSIONS).encode())
+
+    def updated(asked: Asked) -> tuple[int, dict[str, str], bytes]:
+        VERSIONS["versions"][0]["config"] = asked.members["EndpointConfigName"]  # type: ignore[index]
+        return 200, {}, b"{}"
+
+    server.answers["UpdateEndpoint"] = updated
+    assert run(server, model, "--json") == 0
+    assert "CreateEndpoint" not in server.operations
+    config = next(asked.members for asked in server.asked if asked.operation == "CreateEndpointConfig")
+    variant = config["ProductionVariants"][0]  # type: ignore[index]
+    assert (variant["InitialInstanceCount"], variant["InstanceType"]) == (3, "ml.m5.large")
+    assert json.loads(capsys.readouterr().out)["version"] == 2
+
+
+def test_a_failed_update_says_that_the_endpoint_goes_on(
+    server: Scripted, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {"EndpointName": "e", "EndpointArn": "arn", "EndpointStatus": "InService"}
+    after = [{**before, "EndpointStatus": "Updating"}, {**before, "FailureReason": "Bad model. Mend it."}]
+    answers = iter([(200, {}, json.dumps(document).encode()) for document in (before, *after)])
+    server.answers["DescribeEndpoint"] = lambda _: next(answers)
+    server.answers["GET /clary/api/endpoints/e/versions"] = lambda _: (200, {}, json.dumps(VERSIONS).encode())
+    assert run(server, model) == Exit.FAILED
+    assert "goes on as it was: Bad model. Mend it." in capsys.readouterr().err
+
+
+def test_a_name_in_transition_is_refused_before_anything_is_made(
+    server: Scripted, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.say("DescribeEndpoint", 200, {"EndpointName": "E", "EndpointArn": "arn", "EndpointStatus": "Updating"})
     assert run(server, model) == Exit.REFUSED
-    assert "`clary delete E` first" in capsys.readouterr().err
+    assert "it is Updating" in capsys.readouterr().err
     assert not any(name.startswith(("Create", "PUT")) for name in server.operations)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+TUTORIALS = ROOT / "docs" / "tutorials"
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SERVED_AT = "http://127.0.0.1:8430"
 """What pages call the server; replaced by where the test's one is."""
@@ -25,8 +27,16 @@ class Step:
 
 def pages() -> list[Path]:
     """The pages with commands to run."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+    found = [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md")), *sorted(TUTORIALS.glob("*.md"))]
     return [page for page in found if steps(page.read_text())]
+
+
+def prepare(page: Path, folder: Path) -> None:
+    """Make the folder that the page's commands run in: a tutorial finds its own files there."""
+    folder.mkdir()
+    if page.parent == TUTORIALS:
+        for name in ("data", page.stem):
+            shutil.copytree(TUTORIALS / name, folder / name)
 
 
 def steps(text: str) -> list[Step]:

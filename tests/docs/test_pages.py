@@ -10,14 +10,14 @@ import pytest
 
 from clary.cli.connect import find
 from clary.cli.exec import environment
-from tests.docs.pages import ROOT, Step, pages, run, steps
+from tests.docs.pages import ROOT, Step, pages, prepare, run, steps
 from tests.support.server import Server
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
-    (tmp_path / "work").mkdir()
+    prepare(page, tmp_path / "work")
     with Server(tmp_path / "home") as server:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLARY_"))}
         clean |= {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -29,10 +29,9 @@ from clary.control.desk import Desk
 from clary.control.keys import KeyRing, ensure_root
 from clary.control.log_groups import LogKeeper
 from clary.control.metrics import MetricDesk
-from clary.control.worker_roles import Lender
 from clary.dataplane.handoff import HandoffServer
 from clary.domain.model import Container
-from clary.edge import admin, docs_pages, endpoint_admin, logview, worker_credentials
+from clary.edge import admin, docs_pages, endpoint_admin, logview
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
@@ -131,8 +130,10 @@ async def run(settings: Settings) -> None:
     snapshot = SnapshotOptions(
         home / "run" / "routes.json", settings.account, settings.region, auth, settings.hosts, session_key.hex()
     )
-    placement = LocalPlacement(LocalOptions(home, sockets), clock, quick)
-    lender = Lender(settings.url, seal.derive("workers"))
+    placement = LocalPlacement(LocalOptions(home, sockets, untrusted=settings.untrusted), clock, quick)
+    environments = Environments(
+        EnvironmentOptions(home / "environments", dict(os.environ), only_wheels=settings.untrusted)
+    )
     world = World(
         store=store,
         clock=clock,
@@ -143,9 +144,8 @@ async def run(settings: Settings) -> None:
         seal=seal,
         threads=slow,
         cores=len(os.sched_getaffinity(0)),
-        worker_env=lender.environment,
         grounds=Grounds(
-            Environments(EnvironmentOptions(home / "environments", dict(os.environ))),
+            environments,
             Threads("environments", ENVIRONMENTS_AT_ONCE),
             home / "logs",
             clock,
@@ -159,7 +159,7 @@ async def run(settings: Settings) -> None:
             objects=objects,
             runners=placement,
             threads=Threads("training", 4),
-            ground=TrainingGround(home / "jobs", home / "logs" / "training", sys.executable, world.cores),
+            ground=TrainingGround(home / "jobs", home / "logs" / "training", sys.executable, world.cores, environments),
         ),
         TrainingOptions(jobs_max=world.cores),
     )
@@ -193,7 +193,6 @@ async def run(settings: Settings) -> None:
                 placement,
             ),
             *logview.routes(view),
-            *worker_credentials.routes(worker_credentials.Counter(desk, sessions, lender)),
             *docs_pages.routes(_docs_pages(desk, ring, placement, settings)),
         ]
     )

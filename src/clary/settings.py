@@ -50,6 +50,8 @@ class Settings:
     """Whether DescribeEndpoint waits for a transition to end: loops that sleep 30 s then finish in one round trip."""
     hosts: tuple[str, ...]
     """Host names that requests may carry besides loopback ones and `host`."""
+    untrusted: bool = False
+    """Run no code of models': pickles are held to a list of names, scripts and source packages are refused."""
 
     @property
     def url(self) -> str:
@@ -141,6 +143,7 @@ OPTIONS = (
     _Option("account", ("CLARY_ACCOUNT",), ACCOUNT_DEFAULT, _account),
     _Option("region", ("CLARY_REGION", "AWS_REGION"), "us-east-1", _region),
     _Option("long_poll", ("CLARY_LONG_POLL",), "true", _flag),
+    _Option("untrusted", ("CLARY_UNTRUSTED",), "false", _flag),
     _Option("hosts", ("CLARY_HOSTS",), "", _hosts),
 )
 

@@ -26,6 +26,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
         "account": str(file),
         "region": "default",
         "long_poll": "default",
+        "untrusted": "default",
         "hosts": "default",
     }
 

@@ -26,6 +26,9 @@ def serve(
     no_long_poll: Annotated[
         bool, typer.Option("--no-long-poll", help="Answer DescribeEndpoint at once, also during a transition.")
     ] = False,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="Run no code of models': refuse scripts and unknown pickles.")
+    ] = False,
     hosts: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Host names answered besides loopback ones.")
     ] = None,
@@ -45,6 +48,7 @@ def serve(
         "account": account,
         "region": region,
         "long_poll": "false" if no_long_poll else None,
+        "untrusted": "true" if untrusted else None,
         "hosts": hosts,
     }
     try:
@@ -75,6 +79,8 @@ def agent_options(settings: Settings, sockets: Path) -> dict[str, object]:
             settings.region,
             "--long-poll",
             str(settings.long_poll).lower(),
+            "--untrusted",
+            str(settings.untrusted).lower(),
             "--hosts",
             ",".join(settings.hosts),
         ),

@@ -52,6 +52,8 @@ class LocalOptions:
     """Where the bundle is copied from."""
     path: str = "/usr/local/bin:/usr/bin:/bin"
     """PATH of workers and zygotes; nothing else is inherited."""
+    untrusted: bool = False
+    """Workers run no code of models': `clary serve --untrusted`."""
 
 
 class LocalPlacement:
@@ -200,7 +202,10 @@ class LocalPlacement:
 
     async def _ground(self) -> Ground:
         options = self._options
-        return Ground(options.runtime_dir, options.home / "logs", await self._current_bundle(), options.path)
+        return Ground(
+            options.runtime_dir, options.home / "logs", await self._current_bundle(), options.path,
+            options.untrusted,
+        )  # fmt: skip
 
     async def _environment(self, python: str) -> str:
         if python == sys.executable or python not in self._environments:

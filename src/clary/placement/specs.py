@@ -28,6 +28,8 @@ class Ground:
     bundle: Path
     path: str
     """PATH of workers and zygotes."""
+    untrusted: bool = False
+    """Workers run no code of models'; see worker/guard.py."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def worker_of(spec: ReplicaSpec, python: str, zygote: str, ground: Ground) -> Pr
         env=dict(spec.env),
         threads=max(1, spec.threads),
         load_timeout_s=spec.load_timeout_s,
+        untrusted=ground.untrusted,
     )
     env = {
         **_base(ground),

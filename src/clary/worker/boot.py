@@ -87,7 +87,7 @@ class Replica:
                 "The model cannot serve.", "error", cause=report.cause, remedy=report.remedy, traceback=text
             )
             return Server(self._listener, self._options, self._nonce, report.to_json(), None, credits=1)
-        for note in outcome.model.notes:
+        for note in (*outcome.model.notes, *outcome.notes):
             self._log.write(note, "warning")
         self._log.write("The model is ready.", load_ms=report.load_ms, libraries=dict(report.libraries))
         executor = self._executor(outcome)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional, Union
+from typing import Mapping, Optional, Union  # noqa: UP035 - Python 3.9
 
 from clary.domain.signature import Example, ModelSignature
 from clary.runtimes.base import Joins, LoadError, LoadOptions, Model, ModelError, Runtime, joins_of
 from clary.runtimes.handler import Handler
 from clary.runtimes.registry import UnknownRuntimeError, runtime_named
 from clary.worker import describe
+from clary.worker.guard import Guard
 from clary.worker.options import WorkerOptions
 from clary.worker.report import Report
 
@@ -24,6 +25,8 @@ class Loaded:
     joins: Joins
     report: Report
     signature: ModelSignature
+    notes: tuple[str, ...] = ()
+    """For the log, besides the model's own."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,11 @@ def load(options: WorkerOptions, pid: int) -> Union[Loaded, Refused]:  # noqa: U
     started_s = time.monotonic()
     try:
         runtime = runtime_named(options.runtime)
-        model = runtime.load(
-            LoadOptions(Path(options.model_dir), options.image_tag, dict(options.env), max(1, options.threads))
-        )
+        model, notes = _guarded(runtime, options)
         signature = _check_contract(model, Path(options.model_dir))
         load_ms = round((time.monotonic() - started_s) * 1000)
         report = _ready(runtime, model, options, pid, load_ms, signature)
-        return Loaded(model, joins_of(runtime, model), report, signature)
+        return Loaded(model, joins_of(runtime, model), report, signature, notes)
     except LoadError as error:
         return _refused(options, pid, error.cause, error.remedy, error)
     except UnknownRuntimeError as error:
@@ -61,6 +62,38 @@ def load(options: WorkerOptions, pid: int) -> Union[Loaded, Refused]:  # noqa: U
     except Exception as error:
         cause = f"Loading the model raised {type(error).__name__}: {error}."
         return _refused(options, pid, cause, "The replica's log holds the traceback (clary logs).", error)
+
+
+def _guarded(runtime: Runtime, options: WorkerOptions) -> tuple[Model, tuple[str, ...]]:
+    """The model, and what its pickle asked for that models do not hold. Raises LoadError, and what loading raises."""
+    told = LoadOptions(Path(options.model_dir), options.image_tag, dict(options.env), max(1, options.threads))
+    if options.untrusted:
+        _refuse_code(runtime, told.model_dir, told.env)
+    guard = Guard(refuse=options.untrusted)
+    try:
+        with guard:
+            model = runtime.load(told)
+    finally:
+        guard.verdict()
+    if not guard.unknown:
+        return model, ()
+    listed = ", ".join(guard.unknown[:_LISTED])
+    more = f" and {len(guard.unknown) - _LISTED} more" if len(guard.unknown) > _LISTED else ""
+    return model, (f"Loading the model imported what fitted models of served libraries do not hold: {listed}{more}.",)
+
+
+_LISTED = 10
+
+
+def _refuse_code(runtime: Runtime, model_dir: Path, env: Mapping[str, str]) -> None:
+    """A server that trusts no model runs none of its code."""
+    scripts = [path.name for path in sorted((model_dir / "code").glob("**/*.py"))]
+    if scripts or "SAGEMAKER_PROGRAM" in env or not runtime.pure:
+        what = f"brings the script {scripts[0]}" if scripts else f"runs code of its own (runtime {runtime.name})"
+        raise LoadError(
+            f"The model {what}; this server trusts no model (--untrusted).",
+            "Serve it by a runtime that needs no code of the model's own, or by a server that trusts it.",
+        )
 
 
 def timed_out(options: WorkerOptions, pid: int) -> Refused:

@@ -28,6 +28,8 @@ class WorkerOptions:
     """ContainerDefinition.Environment, as the runtime sees it."""
     threads: int = 1
     """Threads that one predict may use."""
+    untrusted: bool = False
+    """Run no code of the model's: pickles are held to a list of names, scripts are refused."""
     load_timeout_s: float = 480.0
     """A load that takes longer is reported as failed."""
     credits: int = 256

@@ -29,9 +29,10 @@ from clary.control.desk import Desk
 from clary.control.keys import KeyRing, ensure_root
 from clary.control.log_groups import LogKeeper
 from clary.control.metrics import MetricDesk
+from clary.control.worker_roles import Lender
 from clary.dataplane.handoff import HandoffServer
 from clary.domain.model import Container
-from clary.edge import admin, docs_pages, endpoint_admin, logview
+from clary.edge import admin, docs_pages, endpoint_admin, logview, worker_credentials
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
@@ -134,6 +135,7 @@ async def run(settings: Settings) -> None:
     environments = Environments(
         EnvironmentOptions(home / "environments", dict(os.environ), only_wheels=settings.untrusted)
     )
+    lender = Lender(settings.url, seal.derive("workers"))
     world = World(
         store=store,
         clock=clock,
@@ -144,6 +146,7 @@ async def run(settings: Settings) -> None:
         seal=seal,
         threads=slow,
         cores=len(os.sched_getaffinity(0)),
+        worker_env=lender.environment,
         grounds=Grounds(
             environments,
             Threads("environments", ENVIRONMENTS_AT_ONCE),
@@ -193,6 +196,7 @@ async def run(settings: Settings) -> None:
                 placement,
             ),
             *logview.routes(view),
+            *worker_credentials.routes(worker_credentials.Counter(desk, sessions, lender)),
             *docs_pages.routes(_docs_pages(desk, ring, placement, settings)),
         ]
     )

@@ -177,15 +177,6 @@ async def run(settings: Settings) -> None:
         options=DoorOptions(auth, settings.account, settings.region, settings.hosts),
     )
     stop = asyncio.Event()
-    view = logview.LogView(
-        logs=home / "logs",
-        lookup=functools.partial(endpoint_logs.uids_by_region, desk),
-        keys=ring,
-        clock=clock,
-        threads=quick,
-        options=logview.LogViewOptions(auth, settings.account, settings.region, settings.hosts),
-        stopping=stop.is_set,
-    )
     own = Starlette(
         routes=[
             *_own_api(
@@ -195,7 +186,7 @@ async def run(settings: Settings) -> None:
                 world,
                 placement,
             ),
-            *logview.routes(view),
+            *logview.routes(_log_view(desk, ring, quick, settings, stop)),
             *worker_credentials.routes(worker_credentials.Counter(desk, sessions, lender)),
             *docs_pages.routes(_docs_pages(desk, ring, placement, settings)),
         ]
@@ -275,6 +266,19 @@ def _own_api(clerk: admin.Admin, world: World, placement: LocalPlacement) -> lis
     ask = functools.partial(guest.ask, world.clock)
     bench = version_trials.Bench(placement.guest, ask, world.artifacts.path_of, python_of, world.threads)
     return [*admin.routes(clerk), *endpoint_admin.routes(clerk, bench)]
+
+
+def _log_view(desk: Desk, ring: KeyRing, threads: Threads, settings: Settings, stop: asyncio.Event) -> logview.LogView:
+    """What the pages of logs work with."""
+    return logview.LogView(
+        logs=settings.home / "logs",
+        lookup=functools.partial(endpoint_logs.uids_by_region, desk),
+        keys=ring,
+        clock=desk.clock,
+        threads=threads,
+        options=logview.LogViewOptions(settings.auth == "sigv4", settings.account, settings.region, settings.hosts),
+        stopping=stop.is_set,
+    )
 
 
 def _docs_pages(desk: Desk, ring: KeyRing, placement: LocalPlacement, settings: Settings) -> docs_pages.DocsPages:

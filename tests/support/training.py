@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+from collections.abc import Mapping
 from typing import Any
 
 from tests.support.server import ROLE, Server
@@ -24,14 +25,15 @@ def rows(count: int, seed: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
-def packed(**files: str) -> bytes:
-    """A sourcedir.tar.gz; `train_py` becomes train.py."""
+def packed(files: Mapping[str, str | bytes]) -> bytes:
+    """A sourcedir.tar.gz of some files, by name."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, text in files.items():
-            info = tarfile.TarInfo(name.replace("_", "."))
-            info.size = len(text.encode())
-            archive.addfile(info, io.BytesIO(text.encode()))
+        for name, content in files.items():
+            raw = content.encode() if isinstance(content, str) else content
+            info = tarfile.TarInfo(name)
+            info.size = len(raw)
+            archive.addfile(info, io.BytesIO(raw))
     return out.getvalue()
 
 

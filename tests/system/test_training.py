@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ import pytest
 import xgboost
 
 from tests.support.server import ROLE, Server, wait_until
-from tests.support.training import XGBOOST, channel, ended, fill, packed, request, script_request
+from tests.support.training import XGBOOST, channel, ended, fill, packed, request, rows, script_request
+from tests.support.wheels import wheel
 
 BUCKET = "training"
 SCRIPT = """
@@ -54,9 +57,8 @@ save()
 @pytest.fixture(scope="module")
 def s3(server: Server) -> Any:
     client = fill(server, BUCKET)
-    client.put_object(
-        Bucket=BUCKET, Key="code.tar.gz", Body=packed(train_py=SCRIPT, helper_py="def score(a): return a * 2")
-    )
+    code = {"train.py": SCRIPT, "helper.py": "def score(a): return a * 2"}
+    client.put_object(Bucket=BUCKET, Key="code.tar.gz", Body=packed(code))
     return client
 
 
@@ -209,7 +211,7 @@ def test_a_training_outlives_control_and_its_own_death(server: Server, sagemaker
 
 def test_nothing_is_left_of_jobs_that_ended_but_their_log(server: Server) -> None:
     wait_until(lambda: not list((server.home / "jobs").iterdir()), "no folder of a job")
-    assert not server.pids_of("clary: training")
+    wait_until(lambda: not server.pids_of("clary: training"), "no runner")
     assert list((server.home / "logs" / "training").glob("*/algo-1.log"))
     table = json.loads(Path(server.home / "run" / "processes.json").read_text())
     assert not [row for row in table["processes"] if row["kind"] == "runner"]
@@ -222,3 +224,69 @@ def test_names_are_unique_and_unknown_ones_refused(sagemaker: Any) -> None:
     with pytest.raises(refused, match="must be unique") as error:
         sagemaker.create_training_job(**request("MY-JOB", BUCKET))
     assert error.value.response["Error"]["Code"] == "ResourceInUse"
+
+
+@pytest.mark.slow  # scikit-learn, which the image has, is installed beside it
+def test_a_script_gets_the_environment_that_it_asks_for(sagemaker: Any, s3: Any, tmp_path: Path) -> None:
+    code = "import polite, sklearn, os; open(os.environ['SM_MODEL_DIR'] + '/said', 'w').write(polite.GREETING)\n"
+    made = wheel(tmp_path, "polite", "1.0", "GREETING = 'good day'")
+    files = {"train.py": code, "requirements.txt": f"./{made.name}\n", made.name: made.read_bytes()}
+    s3.put_object(Bucket=BUCKET, Key="polite.tar.gz", Body=packed(files))
+    sagemaker.create_training_job(**script_request("polite", BUCKET, "polite.tar.gz", {}))
+    job = ended(sagemaker, "polite")
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    assert archive(s3, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"said": b"good day"}
+
+
+def test_an_environment_that_cannot_be_is_the_failure_reason(sagemaker: Any, s3: Any) -> None:
+    broken = packed({"train.py": "", "requirements.txt": "./absent-1.0-py3-none-any.whl\n"})
+    s3.put_object(Bucket=BUCKET, Key="broken.tar.gz", Body=broken)
+    sagemaker.create_training_job(**script_request("broken", BUCKET, "broken.tar.gz", {}))
+    assert "is not in the artifact" in ended(sagemaker, "broken")["FailureReason"]
+
+
+def test_logs_are_in_their_group(server: Server, sagemaker: Any) -> None:
+    sagemaker.create_training_job(**request("logged", BUCKET))
+    job = ended(sagemaker, "logged")
+    logs = server.client("logs")
+    stream = f"logged/algo-1-{int(job['CreationTime'].timestamp())}"
+    found = logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName=stream, startFromHead=True)
+    lines = [event["message"] for event in found["events"]]
+    assert [line for line in lines if line.startswith("[4]#011train-rmse:")], lines
+
+
+def clary(server: Server, *argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLARY_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "clary.cli.main", *argv],
+        env={**clean, "CLARY_HOME": str(server.home)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_clary_train_from_files_to_an_artifact(server: Server, s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(rows(100))
+    given = ["train", "--name", "by-hand", "-c", "train=data.csv", "-s", "num_round=3"]
+    done = clary(server, *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[2]#011train-rmse:" in done.stderr
+    assert "s3://sagemaker-us-east-1-123456789012/clary/by-hand/output/model.tar.gz" in done.stdout
+
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "fit.py").write_text(
+        "import os; print('loss=0.5'); open(os.environ['SM_MODEL_DIR'] + '/m', 'w').write('m')"
+    )
+    given = ["train", "code", "--entry", "fit.py", "--metric", "loss=loss=(.*)", "--name", "script-by-hand", "--json"]
+    done = clary(server, *given, cwd=tmp_path)
+    made = json.loads(done.stdout)
+    assert (done.returncode, made["status"], made["metrics"]) == (0, "Completed", {"loss": 0.5})
+    assert list(archive(s3, made["artifact"])) == ["m"]
+
+    done = clary(server, "train", "--name", "bad-by-hand", "-c", "train=data.csv", cwd=tmp_path)
+    assert done.returncode == 7
+    assert "Missing required hyperparameter: num_round" in done.stderr

@@ -30,7 +30,7 @@ open(os.path.join(os.environ["SM_MODEL_DIR"], "x.txt"), "w").write(str(given.wid
 @pytest.fixture(scope="module")
 def s3(server: Server) -> Any:
     client = fill(server, BUCKET)
-    client.put_object(Bucket=BUCKET, Key="code.tar.gz", Body=packed(**{"train.py": SCRIPT}))
+    client.put_object(Bucket=BUCKET, Key="code.tar.gz", Body=packed({"train.py": SCRIPT}))
     return client
 
 

@@ -22,6 +22,7 @@ from clary.cli import (
     resources,
     rollback,
     serve,
+    train,
     versions,
 )
 
@@ -61,6 +62,7 @@ app.command("config", rich_help_panel=SERVER)(config.config)
 app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
 app.command("deploy", rich_help_panel=MODELS)(deploy.deploy)
 app.command("import", rich_help_panel=MODELS)(import_.import_)
+app.command("train", rich_help_panel=MODELS)(train.train)
 app.command("invoke", rich_help_panel=MODELS)(invoke.invoke)
 app.command("versions", rich_help_panel=MODELS)(versions.versions)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)

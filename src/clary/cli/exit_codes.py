@@ -22,7 +22,7 @@ class Exit(enum.IntEnum):
     DENIED = 6
     """The signature, the key or the host name is not accepted."""
     FAILED = 7
-    """The endpoint came to the status Failed."""
+    """The endpoint or the training job came to the status Failed."""
     MODEL = 8
     """The model itself refused or failed the request."""
     UNAVAILABLE = 9

@@ -16,6 +16,7 @@ from clary.artifacts.unpack import unpack
 from clary.domain.errors import ArtifactError, DomainError, NotFound
 from clary.domain.instance_types import INSTANCE_TYPES
 from clary.domain.training import Channel, metrics_of, output_key, threads_of
+from clary.environments.store import Environments
 from clary.store.training import TrainingJob
 from clary.worker import trainer_options as trainer
 
@@ -57,7 +58,10 @@ class Ground:
     logs: Path
     """`HOME/logs/training`."""
     python: str
+    """Clary's own interpreter."""
     cores: int
+    environments: Environments | None = None
+    """Builds environments for scripts that ask for one; None: they run in Clary's own."""
 
 
 def folder_of(ground: Ground, uid: str) -> Path:
@@ -80,8 +84,9 @@ def stage(objects: Objects, ground: Ground, job: TrainingJob) -> None:
         (data / channel.name).mkdir()
         _fetch_channel(objects, channel, data / channel.name, job.scope.region)
     code = _stage_code(objects, job, folder / trainer.ML)
-    kind = INSTANCE_TYPES.get(job.spec.instance_type)
     spec = job.spec
+    python = _interpreter(ground, job, folder / trainer.ML / code) if spec.program else ground.python
+    kind = INSTANCE_TYPES.get(spec.instance_type)
     trainer.write_options(
         folder,
         trainer.TrainerOptions(
@@ -94,7 +99,7 @@ def stage(objects: Objects, ground: Ground, job: TrainingJob) -> None:
             program=spec.program,
             code=code,
             submit_directory=spec.submit_directory,
-            python=ground.python,
+            python=python,
             instance_type=spec.instance_type,
             threads=threads_of(ground.cores, spec.parallel, kind.vcpus if kind else 0),
             max_runtime_s=spec.max_runtime_s,
@@ -214,7 +219,6 @@ def _stage_code(objects: Objects, job: TrainingJob, ml: Path) -> str:
         raise InputError(
             f"AlgorithmError: The entry point {spec.program} is not in {where}, which holds: {there or 'nothing'}."
         )
-    _check_requirements(ml / below / "requirements.txt")
     return below
 
 
@@ -235,30 +239,21 @@ def _from_channel(ml: Path, where: str, folder: Path) -> str:
     return _CODE
 
 
-def _check_requirements(path: Path) -> None:
-    """What requirements.txt asks for must be installed already: trainings run in Clary's own environment."""
-    from importlib import metadata
+def _interpreter(ground: Ground, job: TrainingJob, code: Path) -> str:
+    """The interpreter of a script: of the environment that its requirements.txt (or conda.yaml, ...) asks for."""
+    log = log_of(ground, job.uid)
 
-    if not path.is_file():
-        return
-    missing = []
-    for line in path.read_text(errors="replace").splitlines():
-        wish = line.split("#", 1)[0].strip()
-        name = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", wish)
-        if not wish:
-            continue
-        exact = re.fullmatch(r"[A-Za-z0-9._-]+(?:\[[^\]]*\])?\s*==\s*([^\s;,*]+)", wish)
-        try:
-            have = metadata.version(name[0]) if name else None
-        except metadata.PackageNotFoundError:
-            have = None
-        if have is None or (exact and exact[1] != have):
-            missing.append(f"{wish} ({'not installed' if have is None else f'here is {have}'})")
-    if missing:
-        raise InputError(
-            "ClientError: requirements.txt asks for what is not in Clary's own environment, in which trainings run: "
-            f"{', '.join(missing)[:600]}. Install it there, or loosen the file."
-        )
+    def say(text: str) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as out:
+            out.write(f"{text}\n")
+
+    if ground.environments is None:
+        return ground.python
+    try:
+        return ground.environments.ensure(code, job.spec.runtime, job.spec.environment, say) or ground.python
+    except ArtifactError as error:
+        raise InputError(f"ClientError: {error.cause} {error.remedy}") from None
 
 
 # -- output ------------------------------------------------------------------------------------------------------------

@@ -137,6 +137,8 @@ def _fetch_channel(objects: Objects, channel: Channel, into: Path, region: str) 
             found = 0
         else:
             raise InputError(f"ClientError: Data download failed: there is no object {error.name}.") from None
+    except ArtifactError as error:
+        raise InputError(f"ClientError: Data download failed: {error.cause}") from None
     except OSError as error:
         raise InputError(f"ClientError: Data download failed: {error.strerror} ({channel.s3_uri}).") from error
     if not found:

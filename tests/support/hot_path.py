@@ -15,7 +15,8 @@ from clary.dataplane.http import Connection
 from clary.dataplane.invoke import HotPath
 from clary.dataplane.limits import Limits
 from clary.dataplane.live import Fleet
-from clary.dataplane.routes import EndpointRoute, KeyRoute, ReplicaRoute, Snapshot, VariantRoute
+from clary.dataplane.random_queue import RandomQueue
+from clary.dataplane.routes import RANDOM, EndpointRoute, KeyRoute, ReplicaRoute, Snapshot, VariantRoute
 from clary.kit.clock import VirtualClock
 from clary.replica import frames
 from clary.replica.frames import Frame, Kind, Tag
@@ -179,10 +180,13 @@ class Rig:
             complain=self.complaints.append,
         )
 
-    def _queue(self) -> VariantQueue:
-        return VariantQueue(
-            self.limits, self.clock, self.hot, self.soon.append, lambda event, uid, cause: self.notes.append(event)
-        )
+    def _queue(self, routing: str) -> VariantQueue:
+        def note(event: str, uid: str, cause: str) -> None:
+            self.notes.append(event)
+
+        if routing == RANDOM:
+            return RandomQueue(self.limits, self.clock, self.hot, self.soon.append, note, self.hot._draw)
+        return VariantQueue(self.limits, self.clock, self.hot, self.soon.append, note)
 
     def _connect(self, address: str, replica: Replica) -> Wire:
         self.wires[replica.uid] = Wire(replica, address)

@@ -31,6 +31,7 @@ def configure(server: Server, name: str, archive: bytes, *, weights: tuple[float
             "InitialInstanceCount": count,
             "InstanceType": "ml.t3.medium",
             "InitialVariantWeight": weight,
+            "RoutingConfig": {"RoutingStrategy": ("LEAST_OUTSTANDING_REQUESTS", "RANDOM")[place]},
         }
         for place, weight in enumerate(weights)
     ]

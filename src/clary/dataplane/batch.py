@@ -210,7 +210,11 @@ class VariantQueue:
     @property
     def backlog(self) -> int:
         """Calls that wait."""
-        return len(self._waiting) + len(self._retries)
+        return sum(map(len, self._lines())) + len(self._retries)
+
+    def _lines(self) -> list[deque[Call]]:
+        """Where calls wait in the order in which they came."""
+        return [self._waiting]
 
     def abandoned(self, call: Call) -> None:
         """The client is gone: what waits is dropped, what was delivered is cancelled; the link stays as it is."""
@@ -235,11 +239,12 @@ class VariantQueue:
             self._swept = (now_s, self.answered)
         live = any(replica.live for replica in self.replicas)
         late = self.outcomes.timed_out if live else self.outcomes.unavailable
-        while self._waiting and (self._waiting[0].done or self._waiting[0].deadline_s <= now_s):
-            call = self._waiting.popleft()
-            self._waiting_bytes -= len(call.body)
-            if not call.done:
-                late(call)
+        for line in self._lines():
+            while line and (line[0].done or line[0].deadline_s <= now_s):
+                call = line.popleft()
+                self._waiting_bytes -= len(call.body)
+                if not call.done:
+                    late(call)
         for call in [call for call in self._retries if call.deadline_s <= now_s]:
             self._retries.remove(call)
             if not call.done:
@@ -306,9 +311,15 @@ class VariantQueue:
             call = self._retries.popleft()
             if not call.done:
                 return [call]
-        waiting = self._waiting
+        return self._next(replica)
+
+    def _next(self, replica: Replica) -> list[Call]:
+        calls_max = min(replica.calls_max, self._limits.batch_calls_max)
+        return self._take(self._waiting, share(len(self._waiting), len(self._idle), calls_max))
+
+    def _take(self, waiting: deque[Call], count: int) -> list[Call]:
+        """The first `count` calls of a line, as far as they fit into a batch."""
         limits = self._limits
-        count = share(len(waiting), len(self._idle), min(replica.calls_max, limits.batch_calls_max))
         batch: list[Call] = []
         batch_bytes = 0
         while waiting and count:

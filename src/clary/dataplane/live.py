@@ -99,10 +99,11 @@ class Fleet:
     def __init__(
         self,
         metrics: Metrics,
-        make_queue: Callable[[], VariantQueue],
+        make_queue: Callable[[str], VariantQueue],
         connect: Callable[[str, Replica], Wire],
     ) -> None:
-        """`connect(address, replica)` makes and runs the link of a replica."""
+        """`make_queue(routing)` makes the queue of a variant. `connect(address, replica)` makes and runs the link of a
+        replica."""
         self._metrics = metrics
         self._make_queue = make_queue
         self._connect = connect
@@ -118,7 +119,7 @@ class Fleet:
         for route in snapshot.endpoints:
             endpoint = LiveEndpoint(route)
             for variant in route.variants:
-                queue = self._queues.get(variant.uid) or self._make_queue()
+                queue = self._queues.get(variant.uid) or self._make_queue(variant.routing)
                 wanted[variant.uid] = queue
                 series = self._metrics.series(
                     route.account, route.region, route.name, route.uid, variant.name, variant.instances

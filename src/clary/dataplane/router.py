@@ -32,7 +32,8 @@ from clary.dataplane.invoke import HotPath
 from clary.dataplane.limits import Limits
 from clary.dataplane.live import Fleet
 from clary.dataplane.log import Log
-from clary.dataplane.routes import Snapshot
+from clary.dataplane.random_queue import RandomQueue
+from clary.dataplane.routes import RANDOM, Snapshot
 from clary.dataplane.snapshot_file import EMPTY, SnapshotFile
 from clary.kit.clock import Clock, SystemClock
 from clary.kit.lifeline import Lifeline, identity_of
@@ -164,14 +165,15 @@ class Router:
 
     # -- replicas ------------------------------------------------------------------------------------------------------
 
-    def _make_queue(self) -> VariantQueue:
-        return VariantQueue(
-            self._options.limits,
-            self._clock,
-            self._hot,
-            asyncio.get_running_loop().call_soon,
-            lambda event, uid, cause: self._log.write("info", event, replica=uid, cause=cause),
-        )
+    def _make_queue(self, routing: str) -> VariantQueue:
+        call_soon = asyncio.get_running_loop().call_soon
+        limits, clock, hot = self._options.limits, self._clock, self._hot
+        if routing == RANDOM:
+            return RandomQueue(limits, clock, hot, call_soon, self._note, random.random)
+        return VariantQueue(limits, clock, hot, call_soon, self._note)
+
+    def _note(self, event: str, uid: str, cause: str) -> None:
+        self._log.write("info", event, replica=uid, cause=cause)
 
     def _connect(self, address: str, replica: Replica) -> Wire:
         link = ReplicaLink(address, replica, self._clock, name=self._options.name, nonce=self._boot)

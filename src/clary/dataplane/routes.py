@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 
 FORMAT = 1
+RANDOM = "RANDOM"
+"""RoutingStrategy (API reference, ProductionVariantRoutingConfig)."""
 
 
 class ReplicaRoute(msgspec.Struct, frozen=True):

@@ -81,8 +81,8 @@ CREATE_NOTES = {
 }
 
 _ROUTINGS = ("LEAST_OUTSTANDING_REQUESTS", "RANDOM")
-"""Accepted. Both are routed to the replica with the fewest outstanding requests: for RANDOM, which promises no order,
-that is one of the orders it may give."""
+"""Where none is given, requests go to the replica with the fewest outstanding ones. (The hosted service's default is
+RANDOM, which answers later under load and promises nothing that this breaks.)"""
 
 
 def operations(desk: Desk) -> tuple[Operation, ...]:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ ROLE = "arn:aws:iam::{account}:role/clary-deploy"
 """The API requires a role; Clary's own worker needs none."""
 VARIANT = "AllTraffic"
 INSTANCE_TYPE = "ml.t3.medium"
+IMPORTS_LISTED = 10
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 """EndpointName in the API reference."""
 
@@ -74,6 +76,9 @@ def deploy(
             "once before it is in service.",
         ),
     ] = None,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="Refuse a pickle that would import what fitted models do not hold.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is in service.")] = True,
     url: options.Url = None,
     home: options.Home = None,
@@ -97,6 +102,7 @@ def deploy(
     say = _silent if as_json else note
     image, found = recognised(path)
     say(f"{path} is {found.why}.")
+    judge(path, found, refuse=untrusted, say=say)
     told = read_sample(sample, found.runtime) if sample is not None else None
     api = Api(find(url, home, region, profile))
     old = describe_or_none(api, "DescribeEndpoint", EndpointName=name)
@@ -122,6 +128,25 @@ def deploy(
     if example is None:
         example = Example(",".join(["0.5"] * (found.signature.width or 3)), "text/csv")
     report(api, made, status, took_s, example, as_json=as_json)
+
+
+def judge(path: Path, found: Detected, *, refuse: bool, say: Callable[[str], None]) -> None:
+    """Tell what the pickles of a model would import; `refuse` what fitted models of served libraries do not hold."""
+    from clary.runtimes.trust import unknown
+
+    if not found.imports:
+        return
+    packages = ", ".join(sorted({name.partition(".")[0] for name in found.imports}))
+    odd = unknown(found.imports)
+    more = f" and {len(odd) - IMPORTS_LISTED} more" if len(odd) > IMPORTS_LISTED else ""
+    listed = ", ".join(odd[:IMPORTS_LISTED]) + more
+    if odd and refuse:
+        raise CliError(
+            Exit.REFUSED,
+            f"Loading {path} would import what fitted models do not hold: {listed}.",
+            "Have it reviewed and deploy it without --untrusted, or save it in a format that runs nothing.",
+        )
+    say(f"It is a pickle: loading it imports from {packages}" + (f"; unknown to Clary: {listed}." if odd else "."))
 
 
 def recognised(path: Path) -> tuple[str, Detected]:

@@ -10,14 +10,14 @@ import lzma
 import re
 import tarfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping  # noqa: UP035 - Python 3.9
 
 from clary.runtimes import mlmodel
 from clary.runtimes.base import LoadError, Signature
 from clary.runtimes.onnx_file import read_onnx
-from clary.runtimes.picklescan import Scan, scan
+from clary.runtimes.picklescan import Scan, imports, scan
 
 _HEAD_BYTES = 4096
 _TAIL_BYTES = 4096
@@ -58,6 +58,8 @@ class Detected:
     signature: Signature = field(default_factory=Signature)
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions that the files name: `{"scikit-learn": "1.5.0"}`."""
+    imports: tuple[str, ...] = ()
+    """What loading its pickles would look up (`module.name`); empty where it has none. See runtimes/trust.py."""
 
 
 def detect(path: Path) -> Detected:
@@ -69,9 +71,20 @@ def detect(path: Path) -> Detected:
         found = _members(path) or [(path.name, _read(path))]
     else:
         raise LoadError(f"There is no file or folder {path}.", _REMEDY)
-    return _decide(path, found)
+    decided = _decide(path, found)
+    looked_up = (name for _, raw in found if (pickled := _pickled(raw)) is not None for name in imports(pickled))
+    return replace(decided, imports=tuple(dict.fromkeys(looked_up)))
 
 
+def _pickled(raw: bytes) -> bytes | None:
+    """The pickle in a file, unpacked; None where there is none."""
+    if raw.startswith(_PICKLE_HEADS):
+        return raw
+    inner = _decompressed(raw)
+    return inner if inner is not None and inner.startswith(_PICKLE_HEADS) else None
+
+
+_PICKLE_HEADS = (b"\x80", b"ccopy_reg\n")
 _FILES_MAX = 100
 
 
@@ -107,7 +120,7 @@ def _one(name: str, raw: bytes) -> Detected:
     head = raw[:_HEAD_BYTES]
     if not raw:
         raise LoadError(f"{name} is empty.", _REMEDY)
-    if head.startswith((b"\x80", b"ccopy_reg\n")):
+    if head.startswith(_PICKLE_HEADS):
         return _pickle(name, raw)
     if head.lstrip()[:1] == b"{" and b'"learner"' in head:
         return _xgboost_found(name, "json", _writer(raw), _first_number(_JSON_FEATURES, raw))

@@ -7,6 +7,7 @@ at the first of them, by when the class of the outermost object is known: it is 
 from __future__ import annotations
 
 import pickletools
+import re
 from dataclasses import dataclass, field
 from typing import Iterator, Mapping  # noqa: UP035 - Python 3.9
 
@@ -49,6 +50,28 @@ def scan(raw: bytes) -> Scan:
         libraries={"scikit-learn": version} if isinstance(version, str) else {},
         width=width if isinstance(width, int) else None,
     )
+
+
+def imports(raw: bytes) -> tuple[str, ...]:
+    """Every `module.name` that loading `raw` would look up, as far as bytes tell, each once.
+
+    Where opcodes cannot be followed (joblib writes arrays between them) the look-ups behind are found by their form.
+    """
+    found = list(scan(raw).names)
+    old = raw[:1] != b"\x80" or raw[1:2] < b"\x04"
+    for pattern in (_PLAIN_LOOKUP,) if old else (_STACK_LOOKUP,):
+        for one in pattern.finditer(raw):
+            name = f"{one[1].decode('ascii')}.{one[2].decode('ascii')}"
+            if name not in found:
+                found.append(name)
+    return tuple(found)
+
+
+_WORD = rb"[A-Za-z_][A-Za-z0-9_.]{0,254}"
+_STACK_LOOKUP = re.compile(rb"\x8c.(" + _WORD + rb")\x94?\x8c.(" + _WORD + rb")\x94?\x93", re.DOTALL)
+"""SHORT_BINUNICODE, MEMOIZE, twice, STACK_GLOBAL."""
+_PLAIN_LOOKUP = re.compile(rb"c([A-Za-z_][A-Za-z0-9_.]*)\n([A-Za-z_][A-Za-z0-9_.]*)\n")
+"""GLOBAL, of protocols before 4."""
 
 
 def _after(raw: bytes, key: bytes) -> object:

@@ -198,3 +198,16 @@ def test_a_long_name_still_makes_resource_names_of_63_characters(server: Scripte
     made = next(asked.members for asked in server.asked if asked.operation == "CreateModel")
     assert len(str(made["ModelName"])) <= 63
     assert "--" not in str(made["ModelName"])
+
+
+def test_what_a_pickle_would_import_is_told_and_refused_where_it_is_unknown(
+    server: Scripted, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = model.parent / "model.pkl"
+    path.write_bytes(b"\x80\x03csklearn.linear_model._ridge\nRidge\ncos\nsystem\n0.")
+    assert run(server, path, "--untrusted") == Exit.REFUSED
+    said = capsys.readouterr().err
+    assert "would import what fitted models do not hold: os.system" in said
+    assert server.operations == []
+    assert run(server, path) == 0
+    assert "unknown to Clary: os.system" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from clary.runtimes.base import LoadError
 from clary.runtimes.detect import detect
 from clary.runtimes.onnx_file import read_onnx
 from clary.runtimes.picklescan import scan
+from clary.runtimes.trust import unknown
 from tests.support import mlflow_models, onnx_models
 from tests.support.xgboost_cases import BOOSTERS, ROWS, TARGET
 
@@ -167,6 +168,20 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return (open, (self.target, "w"))
+
+
+def test_what_loading_would_import_is_known_in_advance(tmp_path: Path) -> None:
+    forest = RandomForestRegressor(2).fit(ROWS, TARGET)
+    (tmp_path / "m").write_bytes(dumped(forest))
+    found = detect(tmp_path / "m").imports
+    assert {"sklearn.ensemble._forest.RandomForestRegressor", "sklearn.tree._classes.DecisionTreeRegressor"} <= {*found}
+    assert unknown(found) == ()
+    forest.note = Bomb("x")
+    for raw in (dumped(forest), dumped(forest, 3), pickle.dumps(forest, protocol=2)):
+        (tmp_path / "m").write_bytes(raw)
+        assert unknown(detect(tmp_path / "m").imports) in (("io.open",), ("_io.open",))
+    (tmp_path / "m").write_bytes(FILES["json"][0])
+    assert detect(tmp_path / "m").imports == ()
 
 
 def test_scanning_runs_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from clary.agent.loop import NOT_USABLE
 from clary.placement.base import ReplicaPhase
 from clary.placement.local import LocalPlacement
 from tests.support.processes import Ground, Peer, alive, echo_package, free_port, ground, phase, until
@@ -269,7 +270,8 @@ async def test_the_stop_is_ordered_and_complete(base: Ground, tmp_path: Path) ->
     lines = [json.loads(line) for line in (base.home / "logs" / "agent.log").read_text().splitlines()]
     kinds = [line["kind"] for line in lines if line.get("reason") == "stop"]
     assert kinds == sorted(kinds, key=["router", "worker", "zygote", "control"].index)
-    assert not list(base.runtime_dir.iterdir())
+    assert not base.runtime_dir.exists()
+    assert not base.config.exists()
 
 
 def answers(address: str) -> bool:
@@ -366,7 +368,7 @@ def test_a_second_agent_is_refused(base: Ground) -> None:
     first = base.start()
     second = base.start_only()
     text, _ = second.communicate(timeout=20)
-    assert second.returncode == 1
+    assert second.returncode == NOT_USABLE
     assert f"Clary already serves {base.home} (pid {first.pid})" in text
     assert base.get()
 
@@ -376,7 +378,7 @@ def test_a_taken_port_is_named_with_a_remedy(base: Ground) -> None:
         port = taken.getsockname()[1]
         agent = base.start_only(port=port)
         text, _ = agent.communicate(timeout=20)
-    assert agent.returncode == 1
+    assert agent.returncode == NOT_USABLE
     assert f"port {port} on 127.0.0.1 is taken" in text
     assert f"--port {port + 1}" in text
 
@@ -386,7 +388,7 @@ def test_a_home_of_a_newer_clary_is_refused(base: Ground) -> None:
     (base.home / "format").write_text("7\n")
     agent = base.start_only()
     text, _ = agent.communicate(timeout=20)
-    assert agent.returncode == 1
+    assert agent.returncode == NOT_USABLE
     assert "has format 7, written by a newer Clary" in text
 
 

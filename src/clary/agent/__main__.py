@@ -6,20 +6,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clary.agent.loop import serve
+from clary.agent.loop import NOT_USABLE, serve
 from clary.agent.options import AgentError, read_options
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit status: 0 after a clean stop, 1 where it could not start, 2 for a wrong call."""
+    """Exit status: 0 after a clean stop, 1 where control or a router cannot start, 2 where HOME or the port is no use.
+
+    The file of options is read once and removed.
+    """
     if len(argv) != 1:
         print("usage: python -m clary.agent CONFIG.json", file=sys.stderr)
-        return 2
+        return NOT_USABLE
     try:
         options = read_options(Path(argv[0]))
     except AgentError as error:
         print(f"clary: {error}", file=sys.stderr)
-        return 1
+        return NOT_USABLE
+    Path(argv[0]).unlink(missing_ok=True)
     return serve(options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -71,6 +72,14 @@ def _lock(home: Path) -> TextIO:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def remove_sockets(runtime_dir: Path) -> None:
+    """Take the runtime folder away when the server has stopped, while its lock is held; what is not ours stays."""
+    with contextlib.suppress(OSError):
+        for path in runtime_dir.glob("*.sock"):
+            path.unlink()
+        runtime_dir.rmdir()
 
 
 def _check_format(path: Path, home: Path) -> None:

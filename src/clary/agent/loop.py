@@ -24,6 +24,8 @@ STAGES = ("router", "runner", "worker", "zygote", "control")
 """The order of a stop: clients first, control last, so that it sees what happens."""
 BOOT_FAILURES_MAX = 3
 """Control that died so often before the server was ever ready will not get better by itself."""
+NOT_USABLE = 2
+"""Exit status where HOME or the port cannot be used: USAGE of cli.exit_codes, which the agent may not import."""
 _WAKE_S = 1.0
 _SOON_S = 0.05
 _HEALTH_RETRY_S = 0.05
@@ -129,7 +131,7 @@ class Agent:
             self._set_listener(home.listen(self._options.host, self._options.port, self._options.backlog))
         except home.PortTakenError as error:
             if now_s > self._listen_until_s + self._options.adopt_s:
-                self._give_up(str(error))
+                self._give_up(str(error), NOT_USABLE)
 
     def _set_listener(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -337,9 +339,9 @@ class Agent:
         self._journal.write("The server stops.", signal=signal.Signals(number).name)
         self._stop()
 
-    def _give_up(self, message: str) -> None:
+    def _give_up(self, message: str, status: int = 1) -> None:
         _say(f"clary: {message}")
-        self._status = 1
+        self._status = status
         self._stop()
 
     def _stop(self) -> None:
@@ -381,6 +383,7 @@ class Agent:
         self._journal.close()
         self._selector.close()
         self._wake_reader.close()
+        home.remove_sockets(Path(self._options.runtime_dir))
         self._lock.close()
         if self._status == 0:
             _say("Stopped.")
@@ -406,9 +409,9 @@ def _say(text: str) -> None:
 
 
 def serve(options: AgentOptions) -> int:
-    """Run an agent; AgentError becomes a message and exit status 1."""
+    """Run an agent; AgentError becomes a message and the exit status NOT_USABLE."""
     try:
         return Agent(options).run()
     except AgentError as error:
         print(f"clary: {error}", file=sys.stderr, flush=True)
-        return 1
+        return NOT_USABLE

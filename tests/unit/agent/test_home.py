@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clary.agent.home import FORMAT, PortTakenError, listen, open_home
+from clary.agent.home import FORMAT, PortTakenError, listen, open_home, remove_sockets
 from clary.agent.options import AgentError, AgentOptions, read_options
 
 
@@ -24,6 +24,17 @@ def test_the_lock_admits_one_and_names_it(short_path: Path) -> None:
     with open_home(short_path / "home", short_path / "r"), pytest.raises(AgentError, match=f"pid {os.getpid()}"):
         open_home(short_path / "home", short_path / "r")
     open_home(short_path / "home", short_path / "r").close()
+
+
+def test_sockets_of_a_stopped_server_go_with_their_folder_and_nothing_else_does(short_path: Path) -> None:
+    for name, others in (("r", ()), ("shared", ("notes.txt",))):
+        (short_path / name).mkdir()
+        for file in ("handoff.sock", "router-0.sock", *others):
+            (short_path / name / file).write_bytes(b"")
+        remove_sockets(short_path / name)
+    assert not (short_path / "r").exists()
+    assert [path.name for path in (short_path / "shared").iterdir()] == ["notes.txt"]
+    remove_sockets(short_path / "never")
 
 
 @pytest.mark.parametrize("text", ["2", "99", "nonsense"])

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from sklearn.linear_model import LinearRegression
 
 from tests.support.model import pack
-from tests.support.server import Server, wait_until
+from tests.support.server import ROLE, Server, wait_until
 
 SKLEARN = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
 PYTORCH = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.6.0-cpu-py312"
@@ -129,3 +129,76 @@ def test_a_generator_streams(server: Server) -> None:
     after = runtime.invoke_endpoint(EndpointName="streamer", Body="next", ContentType="text/plain")
     assert after["Body"].read() == b"next "
     server.client("sagemaker").delete_endpoint(EndpointName="streamer")
+
+
+def test_scripts_of_a_sourcedir_on_s3_are_pinned_with_the_model(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As the SDK deploys an estimator: the script lies in an archive of its own, named by the environment."""
+    s3, sagemaker = server.client("s3"), server.client("sagemaker")
+    s3.create_bucket(Bucket="sourced")
+    entry = script(
+        """
+        import os
+        import joblib
+        from helpers import shift
+
+        def model_fn(model_dir):
+            return joblib.load(os.path.join(model_dir, "model.joblib"))
+
+        def predict_fn(data, model):
+            return shift(model.predict(data.reshape(-1, 2)))
+        """
+    )
+    files = {"serve.py": entry, "helpers.py": b"def shift(values): return (values + 100).round(6)"}
+    s3.put_object(Bucket="sourced", Key="code/sourcedir.tar.gz", Body=pack(files))
+    s3.put_object(Bucket="sourced", Key="model.tar.gz", Body=pack({"model.joblib": dumped(tmp_path_factory)}))
+    environment = {
+        "SAGEMAKER_PROGRAM": "serve.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": "s3://sourced/code/sourcedir.tar.gz",
+        "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+        "SAGEMAKER_REGION": "us-east-1",
+    }
+    for name, submitted in (("sourced", "sourcedir.tar.gz"), ("unsourced", "absent.tar.gz")):
+        environment = {**environment, "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://sourced/code/{submitted}"}
+        container = {"Image": SKLEARN, "ModelDataUrl": "s3://sourced/model.tar.gz", "Environment": environment}
+        sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+        variant = {"VariantName": "a", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="sourced")
+    s3.delete_object(Bucket="sourced", Key="code/sourcedir.tar.gz")
+    assert server.invoke("sourced", "1,1") == "[106.0]"
+    seen = wait_until(
+        lambda: (d := sagemaker.describe_endpoint(EndpointName="unsourced"))["EndpointStatus"] == "Failed" and d,
+        "an end",
+    )
+    assert "SAGEMAKER_SUBMIT_DIRECTORY: Could not find scripts at s3://sourced/code/absent" in seen["FailureReason"]
+    for name in ("sourced", "unsourced"):
+        sagemaker.delete_endpoint(EndpointName=name)
+
+
+@pytest.mark.parametrize(
+    ("image", "files", "says"),
+    [
+        (PYTORCH, {"model.pth": b"x"}, ("needs the module 'torch', which is not installed", "Add torch to")),
+        (SKLEARN, {"code/inference.py": b"import nowhere"}, ("Importing inference.py needs the module 'nowhere'",)),
+        (SKLEARN, {"code/inference.py": b"def model_fn(d):\n    return 1 / 0"}, ("ZeroDivisionError", "line 2")),
+        (
+            SKLEARN,
+            {"code/inference.py": b"def model_fn(d): 1\ndef transform_fn(*a): 1\ndef input_fn(*a): 1"},
+            ("Cannot use transform_fn implementation", "Remove transform_fn, or input_fn"),
+        ),
+    ],
+)
+def test_a_script_that_cannot_serve_says_why(
+    server: Server, image: str, files: dict[str, bytes], says: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    name = f"unscripted-{abs(hash(request.node.name)) % 10**6}"
+    server.host(name, pack(files), image=image, wait=False)
+    sagemaker = server.client("sagemaker")
+    seen = wait_until(
+        lambda: (d := sagemaker.describe_endpoint(EndpointName=name))["EndpointStatus"] == "Failed" and d, "an end"
+    )
+    assert all(word in seen["FailureReason"] for word in says), seen["FailureReason"]
+    sagemaker.delete_endpoint(EndpointName=name)

@@ -6,10 +6,12 @@ import re
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from typing import BinaryIO
 
 from clary.artifacts.base import Limits, Pinned, Source
 from clary.artifacts.local import PinnedStore
 from clary.domain.errors import ArtifactError, NotFound
+from clary.domain.model import SUBMIT_DIRECTORY
 
 _URL = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
 _LISTED_KEYS_MAX = 5
@@ -32,20 +34,23 @@ class Artifacts:
         self._lock = threading.Lock()
         self._flying: dict[str, _Flight] = {}
 
-    def fetch(self, model_data_url: str) -> Pinned:
+    def fetch(self, artifact: str) -> Pinned:
         """Stream the archive, unpack and pin it. Raises ArtifactError with cause and remedy.
+
+        `artifact`: the URL of model data; after a line feed, that of the scripts to put into its `code/`
+        (domain.model.Container.artifact).
 
         The URL is read anew by each call that finds no other under way: its object may have changed. Whoever needs the
         same bytes again keeps the digest and asks `path_of`.
         """
         with self._lock:
-            flight = self._flying.get(model_data_url)
+            flight = self._flying.get(artifact)
             mine = flight is None
             if flight is None:
-                flight = self._flying[model_data_url] = _Flight()
+                flight = self._flying[artifact] = _Flight()
             flight.callers += 1
         if mine:
-            self._fly(model_data_url, flight)
+            self._fly(artifact, flight)
         return flight.result.result()
 
     def waiting(self, model_data_url: str) -> int:
@@ -81,14 +86,28 @@ class Artifacts:
         with self._lock:
             del self._flying[url]
 
-    def _fetch(self, url: str) -> Pinned:
+    def _fetch(self, artifact: str) -> Pinned:
+        url, _, scripts_url = artifact.partition("\n")
+        with self._open(url) as stream:
+            if not scripts_url:
+                return self._pins.pin(stream, url)
+            with self._scripts(scripts_url) as scripts:
+                return self._pins.pin(stream, url, scripts)
+
+    def _open(self, url: str) -> BinaryIO:
         bucket, key = parse_url(url)
         try:
-            stream = self._source.open(bucket, key)
+            return self._source.open(bucket, key)
         except NotFound as error:
             raise self._missing(url, bucket, key, error) from None
-        with stream:
-            return self._pins.pin(stream, url)
+
+    def _scripts(self, url: str) -> BinaryIO:
+        try:
+            return self._open(url)
+        except ArtifactError as error:
+            cause = f"{SUBMIT_DIRECTORY}: {error.cause.replace('model data', 'scripts')}"
+            remedy = error.remedy.replace("ModelDataUrl", SUBMIT_DIRECTORY).replace("model.tar.gz", "sourcedir.tar.gz")
+            raise ArtifactError(cause, remedy) from None
 
     def _missing(self, url: str, bucket: str, key: str, error: NotFound) -> ArtifactError:
         """Which of bucket and key is not there, with the nearest keys that are."""

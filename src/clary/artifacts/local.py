@@ -12,14 +12,18 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from clary.artifacts.base import Limits, Pinned
-from clary.artifacts.digest import digest_of, read_entries
+from clary.artifacts.digest import Entry, digest_of, read_entries
 from clary.artifacts.unpack import unpack
+from clary.domain.errors import ArtifactError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+CODE = "code"
+"""Folder of an artifact that holds scripts."""
 _NEW = ".new-"
 _OLD = ".old-"
 
@@ -39,11 +43,16 @@ class PinnedStore:
         path = self._root / digest
         return path if _DIGEST.fullmatch(digest) and path.is_dir() else None
 
-    def pin(self, archive: BinaryIO, url: str) -> Pinned:
-        """Unpack, verify and keep an archive; one that is already there is left alone. Raises ArtifactError."""
+    def pin(self, archive: BinaryIO, url: str, scripts: BinaryIO | None = None) -> Pinned:
+        """Unpack, verify and keep an archive; one that is already there is left alone. Raises ArtifactError.
+
+        `scripts`: another archive, which takes the place of the folder `code/`.
+        """
         building = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._root))
         try:
             entries = unpack(archive, building, self._limits)
+            if scripts is not None:
+                entries = self._with_scripts(entries, building, scripts)
             _seal(building)
             digest = digest_of(entries)
             path = self._root / digest
@@ -53,6 +62,19 @@ class PinnedStore:
             _remove(building)
         _fsync(self._root)
         return Pinned(digest=digest, path=path, bytes=sum(entry.size for entry in entries), url=url)
+
+    def _with_scripts(self, entries: list[Entry], building: Path, scripts: BinaryIO) -> list[Entry]:
+        code = building / CODE
+        if code.is_file():
+            code.unlink()
+        _remove(code)
+        code.mkdir()
+        try:
+            found = unpack(scripts, code, self._limits)
+        except ArtifactError as error:
+            raise ArtifactError(f"The archive of scripts: {error.cause}", error.remedy) from None
+        kept = [entry for entry in entries if entry.path.split("/", 1)[0] != CODE]
+        return kept + [replace(entry, path=f"{CODE}/{entry.path}") for entry in found]
 
     def intact(self, digest: str) -> bool:
         """Whether the files on disk still are what the digest says; reads them all."""

@@ -76,7 +76,7 @@ class Trial:
 async def run_trial(desk: Desk, bench: Bench, name: str, version: Version, question: Question) -> Trial:
     """Load the version's first variant and ask it. Raises Invalid where its artifact was never fetched, or too slow."""
     variant = version.revision.variants[0]
-    digest = version.digests.get(variant.container.model_data_url, "")
+    digest = version.digests.get(variant.container.artifact, "")
     path = bench.path_of(digest) if digest else None
     if path is None:
         why = f": {version.reason}" if version.reason else "."

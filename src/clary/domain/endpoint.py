@@ -84,7 +84,7 @@ class Revision:
     @property
     def artifact_urls(self) -> tuple[str, ...]:
         """The distinct artifacts, in the order of the variants."""
-        return tuple(dict.fromkeys(variant.container.model_data_url for variant in self.variants))
+        return tuple(dict.fromkeys(variant.container.artifact for variant in self.variants))
 
 
 def check_config(spec: EndpointConfigSpec) -> None:

@@ -15,6 +15,10 @@ ENVIRONMENT_ITEM_BYTES_MAX = 1024
 """One key or one value."""
 
 
+SUBMIT_DIRECTORY = "SAGEMAKER_SUBMIT_DIRECTORY"
+"""Environment: where the scripts are, a folder of the artifact or an archive on S3."""
+
+
 @dataclass(frozen=True)
 class Vpc:
     """Stored and returned; Clary binds no networks to models."""
@@ -42,6 +46,13 @@ class Container:
     """ContainerHostname, empty where not given."""
     image_access: str = ""
     """ImageConfig.RepositoryAccessMode, empty where not given."""
+
+    @property
+    def artifact(self) -> str:
+        """What is fetched and pinned for it, as one: the model data, and after a line feed, which no address holds, the
+        scripts of an s3:// SAGEMAKER_SUBMIT_DIRECTORY, which take the place of the folder `code/`."""
+        scripts = self.environment.get(SUBMIT_DIRECTORY, "")
+        return f"{self.model_data_url}\n{scripts}" if scripts.startswith("s3://") else self.model_data_url
 
 
 @dataclass(frozen=True)

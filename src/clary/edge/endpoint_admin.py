@@ -98,14 +98,13 @@ def _shown(version: Version) -> dict[str, object]:
 
 
 def _variant(variant: RevisionVariant, version: Version) -> dict[str, object]:
-    url = variant.container.model_data_url
     return {
         "variant": variant.name,
         "model": variant.model_name,
         "image": variant.container.image,
         "runtime": variant.container.runtime,
-        "artifact": url,
-        "digest": version.digests.get(url),
+        "artifact": variant.container.model_data_url,
+        "digest": version.digests.get(variant.container.artifact),
         "weight": variant.weight,
         "instances": variant.instance_count,
         "instance_type": variant.instance_type,

@@ -221,7 +221,7 @@ def _failure(want: Want, have: Have, standing: Standing, now_us: int) -> str:
         return failure_reason(have.trouble, TROUBLE_REMEDY)
     several = len(want.target.revision.variants) > 1
     for variant in want.target.revision.variants:
-        pin = have.pins.get((want.target.version, variant.container.model_data_url))
+        pin = have.pins.get((want.target.version, variant.container.artifact))
         if pin is not None and pin.cause:
             return failure_reason(pin.cause, pin.remedy)
         prefix = f"Variant {variant.name}: " if several else ""
@@ -276,7 +276,7 @@ def _fill(standing: Standing, have: Have, now_us: int, rules: Rules) -> list[Act
     for uid, place in standing.places.items():
         fleet, variant = place.fleet, place.variant
         lacking = place.count - len(standing.kept[uid])
-        pin = have.pins.get((fleet.version, variant.container.model_data_url))
+        pin = have.pins.get((fleet.version, variant.container.artifact))
         if lacking <= 0 or pin is None or not pin.digest:
             continue
         # A dead row is kept until its replacement may start (_retirements), so that the wait survives a restart.

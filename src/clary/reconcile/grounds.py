@@ -73,5 +73,5 @@ class Grounds:
 def _variants(want: Want, version: int, url: str) -> Iterator[RevisionVariant]:
     for fleet in {id(fleet): fleet for fleet in (want.target, want.base) if fleet is not None}.values():
         if fleet.version == version:
-            yield from (one for one in fleet.revision.variants if one.container.model_data_url == url)
+            yield from (one for one in fleet.revision.variants if one.container.artifact == url)
             return

@@ -127,7 +127,7 @@ def _noted_replica(connection: Connection, row: Row[Any]) -> NotedReplica:
     record = endpoint_by_uid(connection, row.endpoint_uid)
     assert record is not None, "an endpoint's row goes last"
     fleet = fleet_of(connection, row.endpoint_uid, row.generation)
-    url = next(v.container.model_data_url for v in fleet.revision.variants if v.name == row.variant)
+    url = next(v.container.artifact for v in fleet.revision.variants if v.name == row.variant)
     digest = connection.execute(
         select(pins.c.digest).where(*PinKey(row.endpoint_uid, fleet.version, url).where)
     ).scalar_one()
@@ -150,7 +150,7 @@ def pinned_containers(connection: Connection) -> list[tuple[str, Container]]:
     found = []
     for row in connection.execute(select(revisions.c.endpoint_uid, revisions.c.version, revisions.c.spec)):
         for variant in unpack(row.spec, Revision).variants:
-            digest = digests.get((row.endpoint_uid, row.version, variant.container.model_data_url))
+            digest = digests.get((row.endpoint_uid, row.version, variant.container.artifact))
             if digest:
                 found.append((digest, variant.container))
     return found

@@ -59,8 +59,6 @@ class LoadOptions:
     """ContainerDefinition.Environment."""
     threads: int = 1
     """Threads one predict may use."""
-    code_dir: Path | None = None
-    """The unpacked scripts of an s3:// SAGEMAKER_SUBMIT_DIRECTORY, read-only; None where there is none."""
 
 
 class ModelError(Exception):

@@ -2,7 +2,7 @@
 
 Where the toolkits look (aws/sagemaker-inference-toolkit `environment.py`, aws/sagemaker-containers `_env.py`): the
 program SAGEMAKER_PROGRAM, `inference.py` where unset, in the folder SAGEMAKER_SUBMIT_DIRECTORY, `code/` of the artifact
-where unset. A submit directory on S3 is fetched and pinned before the replica starts (LoadOptions.code_dir).
+where unset. A submit directory on S3 is fetched as the folder `code/` of the pinned artifact (`artifacts.fetch`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Mapping  # noqa: UP035 - Python 3.9
 
+from clary.domain.model import SUBMIT_DIRECTORY
 from clary.runtimes.base import LoadError, LoadOptions
 
 PROGRAM = "SAGEMAKER_PROGRAM"
-SUBMIT_DIRECTORY = "SAGEMAKER_SUBMIT_DIRECTORY"
 DEFAULT_PROGRAM = "inference.py"
 _MOUNT = "/opt/ml/model"
 _LISTED_MAX = 8
@@ -70,9 +70,7 @@ def find_source(options: LoadOptions) -> Source | None:
 def _submitted(options: LoadOptions, submit: str) -> Path:
     """The folder that SAGEMAKER_SUBMIT_DIRECTORY names."""
     if submit.startswith("s3://"):
-        if options.code_dir is None:
-            raise LoadError(f"The scripts at {submit} were not fetched.", "Create the endpoint again.")
-        return options.code_dir
+        return options.model_dir / "code"  # fetched and put there before the replica started
     path = submit[len("file://") :] if submit.startswith("file://") else submit
     if path == _MOUNT or path.startswith(_MOUNT + "/"):
         folder = options.model_dir / path[len(_MOUNT) :].lstrip("/")

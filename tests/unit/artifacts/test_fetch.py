@@ -123,3 +123,46 @@ def test_two_urls_of_one_content_race_to_one_pin(tmp_path: Path) -> None:
         found = list(pool.map(artifacts.fetch, [URL, "s3://models/rul/old.tar.gz"] * 20))
     assert len({one.digest for one in found}) == 1
     assert [p.name for p in tmp_path.iterdir()] == [found[0].digest]
+
+
+SCRIPTS = "s3://models/sourcedir.tar.gz"
+
+
+def with_scripts(scripts: bytes, *files: tuple) -> Objects:
+    model = packed(member("model.joblib", b"weights"), *files)
+    return Objects({("models", "rul/model.tar.gz"): model, ("models", "sourcedir.tar.gz"): scripts})
+
+
+@pytest.mark.parametrize(
+    "beside", [(), (member("code/inference.py", b"old"), member("code/a/b.py")), (member("code"),)]
+)
+def test_scripts_take_the_place_of_code(tmp_path: Path, beside: tuple) -> None:
+    artifacts = Artifacts(tmp_path, with_scripts(packed(member("train.py", b"new"), member("lib/x.py", b"x")), *beside))
+    found = artifacts.fetch(f"{URL}\n{SCRIPTS}")
+    files = {p.relative_to(found.path).as_posix(): p.read_bytes() for p in found.path.rglob("*") if p.is_file()}
+    assert files == {"model.joblib": b"weights", "code/train.py": b"new", "code/lib/x.py": b"x"}
+    assert artifacts.intact(found.digest)
+    assert artifacts.fetch(f"{URL}\n{SCRIPTS}").digest == found.digest
+
+
+@pytest.mark.parametrize(
+    ("scripts", "url", "cause", "remedy"),
+    [
+        (b"junk", SCRIPTS, "The archive of scripts: The artifact is not a gzip file", "tar czf"),
+        (
+            b"",
+            "s3://models/none.tar.gz",
+            "SAGEMAKER_SUBMIT_DIRECTORY: Could not find scripts at s3://models/none",
+            "or c",
+        ),
+        (b"", "s3://models/", "SAGEMAKER_SUBMIT_DIRECTORY: 's3://models/' is not a scripts URL", "sourcedir.tar.gz"),
+    ],
+)
+def test_scripts_that_cannot_be_had_say_so(tmp_path: Path, scripts: bytes, url: str, cause: str, remedy: str) -> None:
+    artifacts = Artifacts(tmp_path, with_scripts(scripts))
+    with pytest.raises(ArtifactError) as refused:
+        artifacts.fetch(f"{URL}\n{url}")
+    assert cause in refused.value.cause
+    assert remedy in refused.value.remedy
+    assert "ModelDataUrl" not in refused.value.remedy
+    assert list(tmp_path.iterdir()) == []

@@ -50,10 +50,8 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def load(
-    folder: Path, files: dict[str, str], runtime: str = "sklearn", code_dir: Path | None = None, **env: str
-) -> Handler:
-    options = LoadOptions(write(folder, files), TAGS[runtime], env, code_dir=code_dir)
+def load(folder: Path, files: dict[str, str], runtime: str = "sklearn", **env: str) -> Handler:
+    options = LoadOptions(write(folder, files), TAGS[runtime], env)
     model = runtime_named(runtime).load(options)
     assert isinstance(model, Handler)
     assert joins_of(runtime_named(runtime), model) is Joins.NEVER
@@ -108,13 +106,9 @@ def test_the_script_that_serves(tmp_path: Path, files: dict[str, str], env: dict
     assert ask(model, "x").body == says.encode()
 
 
-def test_a_submit_directory_on_s3_is_the_fetched_folder(tmp_path: Path) -> None:
-    fetched = write(tmp_path / "fetched", {"entry.py": SAYS.format("fetched")})
+def test_a_submit_directory_on_s3_was_put_into_code(tmp_path: Path) -> None:
     env = {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://b/sourcedir.tar.gz", "SAGEMAKER_PROGRAM": "entry.py"}
-    files = {"code/entry.py": SAYS.format("artifact")}
-    assert ask(load(tmp_path / "model", files, code_dir=fetched, **env), "x").body == b"fetched"
-    with pytest.raises(LoadError, match="were not fetched"):
-        load(tmp_path / "model", files, **env)
+    assert ask(load(tmp_path, {"code/entry.py": SAYS.format("x")}, **env), "x").body == b"x"
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,14 @@ def test_a_handler_needs_no_tensorflow(tmp_path: Path) -> None:
     assert reply.content_type == "text/own"
     assert isinstance(reply.body, bytes)
     assert json.loads(reply.body) == [
-        "body", "application/json", 4, "a=1,tfs-model-name=m,tfs-model-version=2,tfs-method=predict", "m", "2", "predict",
-    ]  # fmt: skip
+        "body",
+        "application/json",
+        4,
+        "a=1,tfs-model-name=m,tfs-model-version=2,tfs-method=predict",
+        "m",
+        "2",
+        "predict",
+    ]
     with pytest.raises(ModelError) as refused:
         ask(model, "body", "bad/type")
     assert (refused.value.status, json.loads(refused.value.message)) == (500, {"error": "not this type"})
@@ -147,7 +153,7 @@ def test_bodies_that_cannot(body: str, content_type: str, status: int) -> None:
 
 
 def test_artifacts_that_cannot_serve(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="holds no saved_model.pb"):
+    with pytest.raises(LoadError, match="holds no saved_model"):
         RUNTIME.load(LoadOptions(tmp_path, "2.19.0"))
     with pytest.raises(LoadError, match="Handlers are not implemented correctly in user script"):
         load(tmp_path, "def input_handler(data, context): return data")

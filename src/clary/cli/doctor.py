@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import shutil
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,37 +15,31 @@ from urllib.parse import urlsplit
 import typer
 
 from clary import __version__
-from clary.cli import options
+from clary.cli import machine_checks, options
+from clary.cli.checks import Check, State
 from clary.cli.connect import read_json, settings_of
 from clary.cli.exit_codes import Exit
 from clary.cli.output import print_json, print_table
 
 FREE_BYTES_LOW = 2 * 1024**3
 FREE_BYTES_TOO_LOW = 200 * 1024**2
-LIBRARIES = ("xgboost", "numpy", "scikit-learn")
+LIBRARIES = {
+    "numpy": "xgboost",
+    "xgboost": "xgboost",
+    "scikit-learn": "sklearn",
+    "lightgbm": "lightgbm",
+    "onnxruntime": "onnx",
+    "mlflow": "mlflow",
+}
+"""Model libraries, each with Clary's extra that brings it."""
 PYTHON_MIN = (3, 11)
 
 
-class State(enum.StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding: what was looked at, how it is, and what to do where it is not well."""
-
-    name: str
-    state: State
-    found: str
-    remedy: str = ""
-
-
 def doctor(home: options.Home = None, as_json: options.AsJson = False) -> None:
-    """Check this machine and HOME: Python, libraries, port, disk, permissions, fork safety. Status 11 on a problem."""
+    """Check this machine, HOME and this shell, from Python and libraries to port, disk, store and fork safety.
+
+    Status 11 on a problem.
+    """
     settings = settings_of(home, os.environ)
     checks = list(all_checks(settings.home, settings.host, settings.port))
     worst = Exit.UNHEALTHY if any(check.state is State.PROBLEM for check in checks) else Exit.OK
@@ -66,11 +58,17 @@ def all_checks(home: Path, host: str, port: int) -> Iterator[Check]:
     """Every check, the cheapest first."""
     yield python_version(sys.version_info[:3])
     yield from libraries(LIBRARIES)
+    yield machine_checks.builder()
+    yield machine_checks.open_files()
+    yield machine_checks.memory()
     yield home_permissions(home)
     yield from private_files(home)
     yield disk(home)
+    yield from machine_checks.home_contents(home)
+    yield from machine_checks.clock(home)
     yield socket_folder(home)
     yield server_or_port(home, host, port)
+    yield from machine_checks.shell(os.environ, machine_checks.own_url(host, port))
     yield from fork_safety(home)
 
 
@@ -82,21 +80,30 @@ def python_version(version: tuple[int, ...]) -> Check:
     return Check("python", State.OK, f"{text} at {sys.executable}")
 
 
-def libraries(names: Iterable[str]) -> Iterator[Check]:
-    """Model libraries by version, without importing them. Several distributions may bring xgboost."""
+def libraries(extras: Mapping[str, str]) -> Iterator[Check]:
+    """Model libraries by version, without importing them; a warning where there is none of all.
+
+    Several distributions may bring one: xgboost and xgboost-cpu, mlflow and mlflow-skinny.
+    """
+    found = {name: _version(name) for name in extras}
+    if not any(found[name] for name in found if name != "numpy"):
+        yield Check(
+            "libraries", State.WARNING, "none is installed", "Install those you need: pip install 'clary[all]'."
+        )
+    for name, text in found.items():
+        missing = f"not installed; pip install 'clary[{extras[name]}]' brings it"
+        yield Check(name, State.OK, text or missing)
+
+
+def _version(name: str) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
-    for name in names:
-        for distribution in (name, f"{name}-cpu"):
-            try:
-                yield Check(name, State.OK, f"{version(distribution)} ({distribution})")
-                break
-            except PackageNotFoundError:
-                continue
-        else:
-            needed = name in ("xgboost", "numpy")
-            remedy = "Install it for XGBoost models: pip install 'clary[xgboost]'." if needed else ""
-            yield Check(name, State.WARNING if needed else State.OK, "not installed", remedy)
+    for distribution in (name, f"{name}-cpu", f"{name}-gpu", f"{name}-skinny"):
+        try:
+            return f"{version(distribution)} ({distribution})"
+        except PackageNotFoundError:
+            continue
+    return ""
 
 
 def home_permissions(home: Path) -> Check:

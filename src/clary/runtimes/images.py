@@ -101,12 +101,43 @@ def served() -> str:
     return "; ".join(f"{repository}:{{{', '.join(tags)}}}" for repository, (_, tags) in _REPOSITORIES.items())
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One repository that is served."""
+
+    repository: str
+    runtime: str
+    tags: tuple[str, ...]
+    """VERSION stands for any that begins with a digit."""
+    uri: str
+    """An image of it that a model may name."""
+
+
+def catalogue() -> tuple[Entry, ...]:
+    """Every repository, in the order they are documented."""
+    return tuple(
+        Entry(repository, runtime, tags, _uri(repository, _tag_of(repository, runtime, tags)))
+        for repository, (runtime, tags) in _REPOSITORIES.items()
+    )
+
+
+def _tag_of(repository: str, runtime: str, tags: tuple[str, ...]) -> str:
+    """The tag that deploy uses where it uses this repository, else the newest listed."""
+    default = _DEFAULTS.get(runtime, ("", ""))
+    if default[0] == repository:
+        return default[1]
+    return "1.0" if tags == ANY_VERSION else tags[-1]
+
+
 def image_for(runtime: str, region: str = "us-east-1") -> str:
     """The URI that `clary deploy` creates a model with; KeyError for a runtime without an image.
 
     The account is us-east-1's whatever the region: nothing is pulled from it.
     """
-    repository, tag = _DEFAULTS[runtime]
+    return _uri(*_DEFAULTS[runtime], region)
+
+
+def _uri(repository: str, tag: str, region: str = "us-east-1") -> str:
     if repository.startswith("clary/"):
         return f"{repository}:{tag}"
     account = _ACCOUNT_OF_DEEP_LEARNING if repository.endswith("-inference") else _ACCOUNT

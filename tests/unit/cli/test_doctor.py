@@ -24,11 +24,18 @@ def test_python() -> None:
     assert old.remedy
 
 
-def test_libraries_are_found_under_either_name_and_missing_ones_have_a_remedy() -> None:
-    found = {check.name: check for check in doctor.libraries(["xgboost", "numpy", "no-such-library"])}
+def test_libraries_are_found_under_either_name_and_missing_ones_have_their_extra() -> None:
+    found = {
+        check.name: check for check in doctor.libraries({"xgboost": "x", "numpy": "x", "no-such-library": "extra"})
+    }
     assert found["xgboost"].state is State.OK
     assert found["numpy"].found.endswith("(numpy)")
-    assert found["no-such-library"].found == "not installed"
+    assert "clary[extra]" in found["no-such-library"].found
+    assert "libraries" not in found
+
+
+def test_without_any_model_library_there_is_a_warning() -> None:
+    assert next(doctor.libraries({"numpy": "x", "no-such-library": "extra"})).state is State.WARNING
 
 
 def test_home_that_others_can_enter_is_a_problem_with_the_command_to_repair_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from clary.domain.errors import Invalid
-from clary.runtimes.images import OWN_TAGS, SKLEARN_TAGS, XGBOOST_TAGS, Image, image_for, parse_image
+from clary.runtimes.images import OWN_TAGS, SKLEARN_TAGS, XGBOOST_TAGS, Image, catalogue, image_for, parse_image
 from clary.runtimes.registry import names
 
 XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost"
@@ -92,3 +92,11 @@ def test_control_and_the_cli_import_these_without_any_model_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_entry_of_the_catalogue_is_an_image_that_parses() -> None:
+    entries = catalogue()
+    assert {entry.repository for entry in entries} >= {"sagemaker-xgboost", "sagemaker-scikit-learn", "clary/onnx"}
+    for entry in entries:
+        found = parse_image(entry.uri)
+        assert (found.runtime, found.repository) == (entry.runtime, entry.repository)

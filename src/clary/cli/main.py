@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 from clary import __version__
 from clary.cli.exit_codes import CliError, Exit
@@ -42,17 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
+    import typer
     from typer.main import get_command
 
     from clary.cli.commands import app
 
+    boxed = "--json" not in _own(given)  # a program gets a wrong command line as it gets every other error
+    # UsageError, wherever this typer keeps its click.
+    wrong_use = cast("type[typer.BadParameter]", typer.BadParameter.mro()[1])
     try:
-        get_command(app).main(args=given, prog_name="clary")
+        status = get_command(app).main(args=given, prog_name="clary", standalone_mode=boxed)
+    except wrong_use as error:
+        message = error.format_message().replace("Value error, ", "")
+        raise CliError(Exit.USAGE, message, "`clary --help` lists commands and their options.") from None
     except SystemExit as end:  # how typer returns, with what it has to say already said
         if isinstance(end.__context__, BrokenPipeError):
             return Exit.OK  # whoever reads our output has what it wanted, as `head` does
         return end.code if isinstance(end.code, int) else Exit.OK
-    return Exit.OK
+    return status if isinstance(status, int) else Exit.OK
 
 
 def _own(given: list[str]) -> list[str]:

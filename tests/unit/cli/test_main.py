@@ -55,6 +55,24 @@ def test_an_error_is_json_on_request(capsys: pytest.CaptureFixture[str]) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["list", "nonsense"], "Invalid value for 'kind': 'nonsense' is not one of"),
+        (["list", "--nonsense"], "No such option: --nonsense"),
+        (["deploy"], "Missing argument 'PATH'"),
+        (["nonsense"], "No such command 'nonsense'"),
+    ],
+)
+def test_a_wrong_command_line_is_json_on_request(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*argv, "--json"]) == Exit.USAGE
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["message"].startswith(said)
+    assert error["exit_code"] == Exit.USAGE
+
+
 def test_a_bug_is_one_line_unless_the_details_are_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

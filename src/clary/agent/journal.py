@@ -27,6 +27,14 @@ class Journal:
         self._out.close()
 
 
+def append(path: Path, event: str, **facts: object) -> None:
+    """An error's line in the log of a process that cannot tell itself any more; lost where it cannot be written."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    line = {"ts": now.replace("+00:00", "Z"), "level": "error", "event": event, "request_id": "", **facts}
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as out:
+        out.write(json.dumps(line, default=str).encode() + b"\n")
+
+
 def cut(path: Path, bytes_max: int) -> bool:
     """Copy a log longer than `bytes_max` to `.1` and empty it; whoever appends goes on in the same file.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clary.agent import handover, processes
 from clary.agent.door import Connection, Message
-from clary.agent.journal import Journal
+from clary.agent.journal import Journal, append
 from clary.agent.plan import KILL_WAIT_S, Action, Forget, Fork, Phase, Seen, Start, Terminate, plan
 from clary.agent.processes import UNKNOWN_EXIT, Exit, Process
 from clary.agent.table import ProcessSpec
@@ -312,7 +312,20 @@ class Supervisor:
         self._tell({"event": "exited", **facts, "failures": slot.failures, "restarts": slot.restarts, **event})
         if slot.kind == "zygote":
             self._zygote_ended(slot, now_s)
+        elif slot.kind == "worker" and slot.reason != "stop":
+            self._write_obituary(slot, end)
         self._moved = True
+
+    def _write_obituary(self, slot: Slot, end: Exit) -> None:
+        """Why a worker ended, into its own log, where its owner looks."""
+        event = f"The worker {end.text()}."
+        if slot.reason == "oom":
+            event = (
+                f"The worker used more memory than its limit of {slot.spec.memory_bytes_max >> 20} MiB; it was ended."
+            )
+        elif slot.reason == "hung":
+            event = "The worker did not end when it was asked to; it was killed."
+        append(self._log(slot), event, replica=slot.spec.uid, maxrss_bytes=end.maxrss_bytes)
 
     def _zygote_ended(self, zygote: Slot, now_s: float) -> None:
         zygote.fork = Fork.COMING

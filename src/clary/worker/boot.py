@@ -6,6 +6,7 @@ The same path for a fresh process and for a zygote's child, whose environment wa
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ def main() -> int:
     me = identity_of(os.environ)
     log = WorkerLog(options.endpoint, options.variant, options.uid)
     child.show_prints()
+    faulthandler.enable()  # a crash in a library leaves its stack in the log
     listener = listen(options.socket)
     address = Path(options.socket)
     inode = address.stat().st_ino

@@ -55,7 +55,9 @@ def load(options: WorkerOptions, pid: int) -> Union[Loaded, Refused]:  # noqa: U
     except ImportError as error:
         library = (error.name or "a library").partition(".")[0]
         cause = f"The library {library!r} that this model needs cannot be imported: {error}."
-        return _refused(options, pid, cause, f"Install it: pip install 'clary[{options.runtime}]'", error)
+        extra = _EXTRAS.get(options.runtime, options.runtime)
+        remedy = f"Install it: pip install 'clary[{extra}]', or name it in the model's code/requirements.txt."
+        return _refused(options, pid, cause, remedy, error)
     except MemoryError as error:
         cause = "The model did not fit into memory while loading."
         return _refused(options, pid, cause, "Choose a larger instance type or a smaller model.", error)
@@ -82,6 +84,8 @@ def _guarded(runtime: Runtime, options: WorkerOptions) -> tuple[Model, tuple[str
     return model, (f"Loading the model imported what fitted models of served libraries do not hold: {listed}{more}.",)
 
 
+_EXTRAS = {"pyfunc": "mlflow"}
+"""Extras whose name is not the runtime's."""
 _LISTED = 10
 
 

@@ -23,6 +23,7 @@ from clary.runtimes.files import passed_over
 from clary.runtimes.pickles import unpickled
 from clary.runtimes.script import load_script
 from clary.runtimes.script_source import find_source
+from clary.runtimes.sklearn_frames import Frames, names_of, needs_frame, takes_dicts
 from clary.runtimes.sklearn_joins import joins_of_estimator
 from clary.runtimes.sklearn_script import SklearnToolkit
 
@@ -41,8 +42,17 @@ class SklearnModel:
     def __init__(self, estimator: Any, options: LoadOptions, notes: Sequence[str]) -> None:
         self._estimator = estimator
         self._width: int | None = _width(estimator)
+        names = names_of(estimator)
+        self._framed = bool(names) and needs_frame(estimator)
+        self._frames = Frames(names, framed=self._framed) if names else None
+        self._dicts = takes_dicts(estimator)
         self.signature = Signature(
-            self._width, _names(estimator), accepts=_TYPES, answers=_TYPES, json_body="rows" if self._width else ""
+            self._width,
+            names,
+            kinds=("any",) * len(names) if self._framed else (),
+            accepts=_TYPES,
+            answers=_TYPES,
+            json_body="records" if self._framed else "rows" if self._width else "",
         )
         self.libraries: Mapping[str, str] = {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
         self.joins: Joins = joins_of_estimator(estimator)
@@ -55,17 +65,29 @@ class SklearnModel:
             )
 
     def decode(self, body: memoryview, content_type: str) -> Input:
-        """JSON and CSV as float32, npy as it is; one row becomes an array of one row. ModelError 415 or 400."""
+        """JSON and CSV as float32, npy as it is; one row becomes an array of one row. ModelError 415 or 400.
+
+        Of an estimator that was fitted on a frame columns are taken by name, see `sklearn_frames`.
+        """
         name = content_type.split(";", maxsplit=1)[0].strip().lower() or JSON
         if name not in _TYPES:
             raise ModelError(415, f"Content type {name} is not supported by this framework.")
         raw = bytes(body)
         try:
-            rows = _DECODERS[name](raw)
+            rows = self._rows(raw, name)
         except (ValueError, RecursionError, OverflowError, EOFError, OSError) as error:
             raise ModelError(400, f"The body is not {name}: {error}") from None
+        if self._framed:
+            return Input(rows, len(rows), None)
         rows = self._shaped(rows)
         return Input(rows, len(rows), (rows.dtype.str, rows.shape[1:]))
+
+    def _rows(self, raw: bytes, name: str) -> Any:
+        if self._frames is None:
+            return _from_dicts(raw) if self._dicts and name == JSON else _DECODERS[name](raw)
+        if name == CSV:
+            return self._frames.from_csv(raw)
+        return self._frames.from_json(raw) if name == JSON else self._frames.from_array(_from_npy(raw))
 
     def _shaped(self, rows: NDArray[Any]) -> NDArray[Any]:
         """At least one dimension of rows; numbers in one dimension are one row."""
@@ -115,8 +137,8 @@ class SklearnModel:
         return out.getvalue(), NPY
 
     def probe(self) -> tuple[bytes, str] | None:
-        """A row of zeros where the width is known and the estimator was fitted on numbers."""
-        return None if self._width is None else (",".join(["0"] * self._width).encode(), CSV)
+        """A row of zeros where the width is known and columns hold numbers."""
+        return None if self._width is None or self._framed else (",".join(["0"] * self._width).encode(), CSV)
 
 
 def _from_json(raw: bytes) -> NDArray[Any]:
@@ -129,6 +151,16 @@ def _from_json(raw: bytes) -> NDArray[Any]:
     if array.dtype.kind == "U" and all(isinstance(one, str) for one in value):
         return np.array(value, dtype=object)
     raise tensors.BodyError("rows of numbers, or a list of texts, are expected")
+
+
+def _from_dicts(raw: bytes) -> NDArray[Any]:
+    value = json.loads(raw)
+    rows = [value] if isinstance(value, dict) else value
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise tensors.BodyError("an object, or a list of objects, is expected")
+    found = np.empty(len(rows), dtype=object)
+    found[:] = rows
+    return found
 
 
 def _from_npy(raw: bytes) -> NDArray[Any]:
@@ -203,13 +235,6 @@ def _width(estimator: Any) -> int | None:
         return int(estimator.n_features_in_)
     except (AttributeError, TypeError, ValueError):
         return None  # text pipelines, and estimators of other libraries, do not say
-
-
-def _names(estimator: Any) -> tuple[str, ...]:
-    try:
-        return tuple(str(name) for name in estimator.feature_names_in_)
-    except (AttributeError, TypeError):
-        return ()
 
 
 RUNTIME = SklearnRuntime()

@@ -75,7 +75,13 @@ def _pyfunc(threads: int) -> None:
     pandas.DataFrame(rows @ rows).groupby(0).sum()
 
 
+def _nothing(threads: int) -> None:
+    """Of runtimes that import no library before the fork: a script's own come after it."""
+    del threads
+
+
 _TINY: Mapping[str, TinyPredict] = {
+    **dict.fromkeys(("pytorch", "tensorflow", "huggingface"), _nothing),
     "xgboost": _xgboost,
     "sklearn": _sklearn,
     "lightgbm": _lightgbm,

@@ -24,6 +24,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from clary import __version__
 from clary.artifacts.fetch import Artifacts
+from clary.artifacts.foreign import ForeignStore
+from clary.artifacts.shared import FileRoots
+from clary.artifacts.stores import Stores
 from clary.control import endpoint_docs, endpoint_logs, version_trials
 from clary.control.desk import Desk
 from clary.control.keys import KeyRing, ensure_root
@@ -53,8 +56,8 @@ from clary.edge.aws.s3.service import S3Options
 from clary.edge.forward import Routers, is_hot
 from clary.edge.visitor import Doorman, VisitorOptions
 from clary.environments.store import EnvironmentOptions, Environments
-from clary.kit.clock import SystemClock
-from clary.kit.ids import SystemIds
+from clary.kit.clock import Clock, SystemClock
+from clary.kit.ids import Ids, SystemIds
 from clary.kit.lifeline import Lifeline, identity_of
 from clary.kit.tasks import Tasks
 from clary.kit.threads import Threads
@@ -116,7 +119,7 @@ async def run(settings: Settings) -> None:
     store = SqliteStore(home / "clary.db")
     seal = load_seal(home / "secrets" / "kek")
     metrics = MetricStore(home / "telemetry.db")
-    objects = ObjectStore(home / "buckets", clock, ids)
+    objects, stores = _open_stores(settings, clock, ids)
     slow, quick = Threads("slow", 8), Threads("quick", 4)
     desk = Desk(store, clock, ids)
     root = await ensure_root(desk, seal, home / "secrets" / "root.json", settings.account, settings.region)
@@ -141,7 +144,7 @@ async def run(settings: Settings) -> None:
         clock=clock,
         ids=ids,
         placement=placement,
-        artifacts=Artifacts(home / "artifacts", objects),
+        artifacts=Artifacts(home / "artifacts", stores, files=FileRoots(settings.model_roots)),
         routing=Routing(snapshot, quick, routers.reload),
         seal=seal,
         threads=slow,
@@ -159,7 +162,7 @@ async def run(settings: Settings) -> None:
         TrainingWorld(
             store=store,
             clock=clock,
-            objects=objects,
+            objects=stores,
             runners=placement,
             threads=Threads("training", 4),
             ground=TrainingGround(home / "jobs", home / "logs" / "training", sys.executable, world.cores, environments),
@@ -171,7 +174,7 @@ async def run(settings: Settings) -> None:
     door = Door(
         operations=operations(desk, MetricDesk(metrics, quick, clock), sessions, keeper, settings),
         keys=ring,
-        s3=S3Door(objects, Threads("objects", 8), S3Options(hosts=settings.hosts)),
+        s3=S3Door(objects, Threads("objects", 8), _s3_options(settings)),
         clock=clock,
         ids=ids,
         options=DoorOptions(auth, settings.account, settings.region, settings.hosts),
@@ -236,6 +239,17 @@ async def run(settings: Settings) -> None:
     objects.close()
     store.close()
     metrics.close()
+
+
+def _open_stores(settings: Settings, clock: Clock, ids: Ids) -> tuple[ObjectStore, Stores]:
+    """The built-in object store, and all that artifacts come from and outputs go to."""
+    objects = ObjectStore(settings.home / "buckets", clock, ids)
+    return objects, Stores(objects, [ForeignStore(mount) for mount in settings.object_store])
+
+
+def _s3_options(settings: Settings) -> S3Options:
+    elsewhere = {mount.bucket: mount.place for mount in settings.object_store}
+    return S3Options(hosts=settings.hosts, elsewhere=elsewhere)
 
 
 def operations(

@@ -7,6 +7,7 @@ where its value came from, so that `clary config` can say so.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import ipaddress
 import os
 import re
@@ -15,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from clary.artifacts.foreign import Mount, parse_mount
 
 ACCOUNT_DEFAULT = "123456789012"
 PORT_DEFAULT = 8430
@@ -52,6 +55,11 @@ class Settings:
     """Host names that requests may carry besides loopback ones and `host`."""
     untrusted: bool = False
     """Run no code of models': pickles are held to a list of names, scripts and source packages are refused."""
+
+    object_store: tuple[Mount, ...] = ()
+    """Buckets that lie in other object stores: artifacts come from them, outputs go there."""
+    model_roots: tuple[Path, ...] = ()
+    """Folders below which `file:///` addresses of models may point. Empty: none may."""
 
     @property
     def url(self) -> str:
@@ -134,6 +142,20 @@ def _hosts(text: str) -> tuple[str, ...]:
     return names
 
 
+def _mounts(text: str) -> tuple[Mount, ...]:
+    if text and importlib.util.find_spec("obstore") is None:
+        raise ValueError("needs the package obstore: pip install 'clary[s3]'")
+    return tuple(parse_mount(one.strip()) for one in text.split(",") if one.strip())
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    folders = tuple(Path(one.strip()).expanduser() for one in text.split(",") if one.strip())
+    for folder in folders:
+        if not folder.is_absolute() or folder == Path("/"):
+            raise ValueError(f"holds {str(folder)!r}; give absolute folders below the root, parted by commas")
+    return folders
+
+
 OPTIONS = (
     _Option("home", ("CLARY_HOME",), "~/.clary", _home),
     _Option("host", ("CLARY_HOST",), "127.0.0.1", _host),
@@ -145,6 +167,8 @@ OPTIONS = (
     _Option("long_poll", ("CLARY_LONG_POLL",), "true", _flag),
     _Option("untrusted", ("CLARY_UNTRUSTED",), "false", _flag),
     _Option("hosts", ("CLARY_HOSTS",), "", _hosts),
+    _Option("object_store", ("CLARY_OBJECT_STORE",), "", _mounts),
+    _Option("model_roots", ("CLARY_MODEL_ROOTS",), "", _folders),
 )
 
 
@@ -166,7 +190,8 @@ def resolve(
             values[option.name] = option.check(text)
         except ValueError as error:
             raise SettingError(f"{option.name} = {text!r} (from {source}) {error}.") from None
-        shown = ", ".join(values[option.name]) if option.name == "hosts" else str(values[option.name])
+        value = values[option.name]
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         origins.append(Origin(option.name, shown, source))
     settings = Settings(**values)
     if settings.auth == "none" and not ipaddress.ip_address(settings.host).is_loopback:

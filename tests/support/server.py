@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 20.0) -> 
 class Server:
     """`clary serve` on a HOME and a free port; use as a context manager."""
 
-    def __init__(self, home: Path, *flags: str) -> None:
+    def __init__(self, home: Path, *flags: str, environ: Mapping[str, str] | None = None) -> None:
+        """`environ`: variables of the server besides those of the test, whose AWS_ and CLARY_ ones it does not see."""
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._flags = flags
+        self._environ = environ or {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
@@ -60,6 +62,7 @@ class Server:
     def start(self) -> None:
         """Start and wait until it says it is ready."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLARY_"))}
+        env |= self._environ
         argv = [sys.executable, "-m", "clary.cli.main", "serve", "--home", str(self.home), "--port", str(self.port)]
         out = self.home / "serve.out"
         with out.open("ab") as output:

@@ -28,6 +28,8 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
         "long_poll": "default",
         "untrusted": "default",
         "hosts": "default",
+        "object_store": "default",
+        "model_roots": "default",
     }
 
 
@@ -41,6 +43,9 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
         ({"host": "example.org"}, "is not an IP address"),
         ({"host": "0.0.0.0"}, "--auth sigv4"),
         ({"hosts": "a b"}, "not a host name"),
+        ({"object_store": "minio:9000"}, "not of the form s3://BUCKET"),
+        ({"model_roots": "models"}, "absolute folders"),
+        ({"model_roots": "/"}, "absolute folders"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(flags: dict[str, str], says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from concurrent.futures import Future
@@ -10,7 +11,8 @@ from typing import BinaryIO
 
 from clary.artifacts.base import Limits, Pinned, Source
 from clary.artifacts.local import PinnedStore
-from clary.domain.errors import ArtifactError, NotFound
+from clary.artifacts.shared import FileRoots, is_file_url
+from clary.domain.errors import ArtifactError, DomainError, NotFound
 from clary.domain.model import SUBMIT_DIRECTORY
 
 _URL = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)", re.DOTALL)
@@ -28,9 +30,13 @@ class _Flight:
 class Artifacts:
     """Fetches and pins. Several threads that want one URL at once share one fetch."""
 
-    def __init__(self, root: Path, source: Source, limits: Limits | None = None) -> None:
+    def __init__(
+        self, root: Path, source: Source, limits: Limits | None = None, files: FileRoots | None = None
+    ) -> None:
+        """`files`: from where `file://` is taken; None: from nowhere."""
         self._pins = PinnedStore(root, limits or Limits())
         self._source = source
+        self._files = files or FileRoots()
         self._lock = threading.Lock()
         self._flying: dict[str, _Flight] = {}
 
@@ -95,6 +101,8 @@ class Artifacts:
                 return self._pins.pin(stream, url, scripts)
 
     def _open(self, url: str) -> BinaryIO:
+        if is_file_url(url):
+            return self._files.open(url)
         bucket, key = parse_url(url)
         try:
             return self._source.open(bucket, key)
@@ -118,10 +126,12 @@ class Artifacts:
             )
         folder = key.rpartition("/")[0]
         near: list[str] = []
-        for found in self._source.list(bucket, folder + "/" if folder else ""):
-            near.append(f"s3://{bucket}/{found.key}")
-            if len(near) == _LISTED_KEYS_MAX:
-                break
+        # A hint, no more: whoever may read an object need not be allowed to list its bucket.
+        with contextlib.suppress(DomainError):
+            for found in self._source.list(bucket, folder + "/" if folder else ""):
+                near.append(f"s3://{bucket}/{found.key}")
+                if len(near) == _LISTED_KEYS_MAX:
+                    break
         hint = f" There are: {', '.join(near)}." if near else ""
         return ArtifactError(
             f"Could not find model data at {url}.", f"Upload the artifact there, or correct ModelDataUrl.{hint}"
@@ -132,7 +142,9 @@ def parse_url(url: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/key`; ArtifactError for anything else, a prefix among them."""
     found = _URL.fullmatch(url)
     if found is None:
-        raise ArtifactError(f"{url!r} is not a model data URL.", "Use s3://BUCKET/KEY of a model.tar.gz.")
+        raise ArtifactError(
+            f"{url!r} is not a model data URL.", "Use s3://BUCKET/KEY or file:///FOLDER/... of a model.tar.gz."
+        )
     if found["key"].endswith("/"):
         raise ArtifactError(
             f"{url!r} is a prefix, not an object.", "Name one model.tar.gz: uncompressed model data is not served."

@@ -32,6 +32,13 @@ def serve(
     hosts: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Host names answered besides loopback ones.")
     ] = None,
+    object_store: Annotated[
+        str | None,
+        typer.Option(metavar="s3://BUCKET?endpoint=URL,...", help="Buckets that lie in other object stores."),
+    ] = None,
+    model_roots: Annotated[
+        str | None, typer.Option(metavar="DIR,...", help="Folders below which file:/// models may lie.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="clary.toml to read.")] = None,
 ) -> None:
     """Run the server until Ctrl-C.
@@ -50,6 +57,8 @@ def serve(
         "long_poll": "false" if no_long_poll else None,
         "untrusted": "true" if untrusted else None,
         "hosts": hosts,
+        "object_store": object_store,
+        "model_roots": model_roots,
     }
     try:
         settings, _ = resolve(flags, config=config)
@@ -83,6 +92,10 @@ def agent_options(settings: Settings, sockets: Path) -> dict[str, object]:
             str(settings.untrusted).lower(),
             "--hosts",
             ",".join(settings.hosts),
+            "--object-store",
+            ",".join(map(str, settings.object_store)),
+            "--model-roots",
+            ",".join(map(str, settings.model_roots)),
         ),
     ]
     routers = [

@@ -92,9 +92,9 @@ def check_container(container: Container) -> None:
             f"ModelDataUrl is missing: the image {container.image} needs a model artifact. "
             "Give the s3:// address of a model.tar.gz."
         )
-    if not container.model_data_url.startswith("s3://"):
+    if not container.model_data_url.startswith(("s3://", "file:///")):
         raise Invalid(
-            f"Value '{container.model_data_url}' at ModelDataUrl is not an s3:// address. "
+            f"Value '{container.model_data_url}' at ModelDataUrl is neither an s3:// nor a file:/// address. "
             "Upload the archive with the S3 API and give s3://bucket/key."
         )
     check_environment(container.environment)

@@ -24,7 +24,7 @@ def test_a_good_model_passes() -> None:
     ("change", "message"),
     [
         ({"model_data_url": ""}, "ModelDataUrl is missing"),
-        ({"model_data_url": "https://b/k"}, "is not an s3:// address"),
+        ({"model_data_url": "https://b/k"}, "is neither an s3:// nor a file:/// address"),
         ({"environment": {"A": "x" * 1025}}, "entry 'A' has 1025 bytes; at most 1024"),
         ({"environment": {"ü" * 513: "x"}}, "has 1026 bytes; at most 1024"),
         ({"environment": {f"{i:02}": "x" * 1024 for i in range(32)}}, "has 32832 bytes in all; at most 32768"),

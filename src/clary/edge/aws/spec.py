@@ -53,6 +53,10 @@ def _any_instance_type(shape: dict[str, Any]) -> None:
     shape["max"] = 64
 
 
+def _also_files(shape: dict[str, Any]) -> None:
+    shape["pattern"] = r"((https|s3)://([^/]+)/?(.*))|(file:///.+)"
+
+
 @dataclass(frozen=True)
 class Erratum:
     """One deviation from the model files."""
@@ -70,6 +74,13 @@ ERRATA = (
         "Write-ups in wide use name types, such as ml.t3.medium, that the model file lacks; any type of the size table "
         "(clary.domain.instance_types) is accepted and an unknown one refused with the list.",
         _any_instance_type,
+    ),
+    Erratum(
+        "sagemaker",
+        "Url",
+        "ModelDataUrl takes the file:/// address of an archive on a file system that the server has mounted, below the "
+        "folders of --model-roots.",
+        _also_files,
     ),
 )
 

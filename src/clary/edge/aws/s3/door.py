@@ -146,7 +146,16 @@ class S3Door:
 
     def _target(self, request: Request, headers: Mapping[str, str]) -> Address:
         path = request.scope.get("raw_path") or request.url.path.encode()
-        return address(headers.get("host", ""), path.decode("latin-1"), self._options.hosts)
+        target = address(headers.get("host", ""), path.decode("latin-1"), self._options.hosts)
+        elsewhere = self._options.elsewhere
+        place = elsewhere.get(target.bucket) or elsewhere.get("*") if target.bucket else None
+        if place is not None:
+            raise S3Error(
+                "NotImplemented",
+                f"The bucket {target.bucket} lies in another object store (--object-store): use {place}.",
+                Endpoint=place,
+            )
+        return target
 
     async def _answer(
         self, call: Call, request: Request, headers: dict[str, str], query: Query, body: Body

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from clary.edge.aws.operation import Call, Members
@@ -27,6 +27,8 @@ class S3Options:
 
     hosts: tuple[str, ...] = ()
     """Names the server is known by besides `localhost`, lower case, without port: a bucket may stand before them."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Buckets (or `*`, all of them) that lie in other object stores, and where: requests for them are refused."""
     object_bytes_max: int = 5 * GIB
     """Longest body of one PutObject or UploadPart, and longest source of one copy (S3's own limit)."""
     document_bytes_max: int = 4 * 1024 * 1024

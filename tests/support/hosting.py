@@ -26,6 +26,7 @@ from clary.kit.clock import VirtualClock
 from clary.kit.ids import SystemIds
 from clary.kit.threads import Threads
 from clary.reconcile.act import World
+from clary.reconcile.grounds import Grounds
 from clary.reconcile.loop import Loop, LoopOptions
 from clary.reconcile.routing import Routing, SnapshotOptions
 from clary.store.seal import load_seal
@@ -93,6 +94,7 @@ class Host:
     placement: ScriptedPlacement = field(default_factory=ScriptedPlacement)
     options: LoopOptions = field(default_factory=LoopOptions)
     pings: int = 0
+    grounds: Grounds | None = None
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,16 @@ class Host:
         routing = Routing(options, threads, self.ping)
         seal = load_seal(self.home / "secrets" / "kek")
         world = World(
-            self.store, self.clock, SystemIds(), self.placement, self.artifacts, routing, seal, threads, cores=4
+            self.store,
+            self.clock,
+            SystemIds(),
+            self.placement,
+            self.artifacts,
+            routing,
+            seal,
+            threads,
+            cores=4,
+            grounds=self.grounds,
         )
         loop = Loop(world, self.options)
         task = asyncio.create_task(loop.run())

@@ -12,6 +12,10 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "lightgbm": ("joblib", "lightgbm", "numpy"),
     "onnx": ("numpy", "onnxruntime"),
     "pyfunc": ("mlflow-skinny", "numpy", "pandas", "pyyaml"),
+    # Their frameworks are the script's to name; bodies are read as arrays.
+    "pytorch": ("numpy",),
+    "tensorflow": ("numpy",),
+    "huggingface": ("numpy",),
 }
 _SAME: dict[str, tuple[str, ...]] = {
     "xgboost-cpu": ("xgboost",),
@@ -22,7 +26,7 @@ _SAME: dict[str, tuple[str, ...]] = {
 
 
 def needs_of(runtime: str, declared: Declared) -> tuple[str, ...]:
-    """Requirements to add; none that the model names itself. Unknown runtimes (scripts) bring what they need."""
+    """Requirements to add; none that the model names itself. Runtimes that are not listed bring what they need."""
     named = declared.names()
     wanted = (*_NEEDS.get(runtime, ()), *_ALWAYS)
     return tuple(one for one in wanted if not {one, *_SAME.get(one, ())} & named)

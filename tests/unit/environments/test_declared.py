@@ -198,7 +198,8 @@ def test_whatever_the_files_hold(name: str, raw: bytes, tmp_path: Path) -> None:
         ("xgboost", "xgboost==2.0", ("numpy",)),
         ("xgboost", "xgboost-cpu", ("numpy",)),
         ("onnx", "onnxruntime-gpu", ("numpy",)),
-        ("pytorch", "torch", ()),
+        ("pytorch", "torch", ("numpy",)),
+        ("mine", "torch", ()),
     ],
 )
 def test_a_worker_gets_what_its_runtime_imports(

@@ -37,7 +37,7 @@ def names_of(estimator: Any) -> tuple[str, ...]:
 
 def takes_dicts(estimator: Any) -> bool:
     """Whether rows are dictionaries: the first step is a DictVectorizer or a FeatureHasher."""
-    steps = getattr(estimator, "steps", ())
+    steps: Any = getattr(estimator, "steps", None)
     return bool(steps) and type(steps[0][1]).__name__ in _OF_DICTS
 
 

@@ -15,9 +15,12 @@ from xgboost import core
 
 from clary.runtimes import recordio, tensors, xgboost_output
 from clary.runtimes.base import Input, Joins, LoadError, LoadOptions, Model, ModelError, Signature
+from clary.runtimes.script import load_script
+from clary.runtimes.script_source import find_source
 from clary.runtimes.xgboost_files import Loaded, first_line, load_file, model_files
 from clary.runtimes.xgboost_output import ACCEPTS, CSV, JSON, JSON_LINES, ONE_LINE_TAGS, RECORDIO, Score
 from clary.runtimes.xgboost_predict import ByMatrix, Ensemble, InPlace
+from clary.runtimes.xgboost_script import XGBoostToolkit, is_script_mode
 from clary.runtimes.xgboost_select import VARIABLE, Selection
 
 if TYPE_CHECKING:
@@ -193,7 +196,9 @@ class XGBoostRuntime:
     modules = ("numpy", "xgboost", "clary.runtimes.xgboost")
 
     def load(self, options: LoadOptions) -> Model:
-        """The boosters of the artifact. Raises LoadError with cause and remedy."""
+        """The boosters of the artifact, or its script. Raises LoadError with cause and remedy."""
+        if is_script_mode(options):
+            return load_script(XGBoostToolkit(), options, find_source(options))
         paths = model_files(options.model_dir)
         notes: tuple[str, ...] = ()
         if len(paths) > 1 and options.env.get(_ENSEMBLE, "true").strip().lower() == "false":

@@ -19,7 +19,13 @@ from clary.runtimes.base import Joins, LoadError, LoadOptions, ModelError, joins
 from clary.runtimes.handler import Handler, Invocation, Reply, whole
 from clary.runtimes.registry import runtime_named
 
-TAGS = {"sklearn": "1.2-1", "pytorch": "2.6.0", "huggingface": "2.6.0-transformers4.51.3", "tensorflow": "2.19.0"}
+TAGS = {
+    "sklearn": "1.2-1",
+    "xgboost": "1.7-1",
+    "pytorch": "2.6.0",
+    "huggingface": "2.6.0-transformers4.51.3",
+    "tensorflow": "2.19.0",
+}
 LINEAR = """
     class Sum:
         def predict(self, rows):
@@ -472,3 +478,29 @@ def test_a_model_on_the_hub_is_refused_by_name(tmp_path: Path) -> None:
 def test_tables_cannot_be_asked_by_csv(tmp_path: Path) -> None:
     error = refused(pipeline(tmp_path, HF_TASK="table-question-answering"), "inputs\n1")
     assert "use different content_type" in error.message
+
+
+# XGBoost
+
+
+def test_xgboosts_script_mode(tmp_path: Path) -> None:
+    files = {
+        "code/serve.py": """
+            import xgboost
+
+            class Sum:
+                def predict(self, matrix, validate_features):
+                    return matrix.get_data().toarray().sum(axis=1)
+
+            def model_fn(model_dir):
+                return Sum()
+            """
+    }
+    model = load(tmp_path, files, "xgboost", SAGEMAKER_PROGRAM="serve.py")
+    assert ask(model, "1,2\n3,4").body == b"[3.0, 7.0]"
+    assert ask(model, "0:1 2:2", "text/libsvm").body == b"[3.0]"
+    assert ask(model, "1,2", "text/csv; label_size=0", "text/csv") == Reply(b"3.0\n", "text/csv; charset=utf-8")
+    assert refused(model, "[1]", "application/json").status == 415
+    assert "xgboost" in model.libraries
+    with pytest.raises(LoadError, match="The script has no model_fn, and the XGBoost image"):
+        load(tmp_path / "none", {"code/a.py": ""}, "xgboost", SAGEMAKER_PROGRAM="a.py")

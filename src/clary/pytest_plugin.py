@@ -62,10 +62,10 @@ class ClaryServer:
         booster or estimator, or anything with `predict` that joblib writes. Raises CliError where it cannot be served.
         """
         from clary.cli import deploy, resources
+        from clary.cli.recognise import recognised
 
         path = Path(model) if isinstance(model, (str, os.PathLike)) else save(model, self._scratch / name)
-        image, _ = deploy.recognised(path)
-        made = deploy.create(self._api, path, image, name, instances, "ml.t3.medium", quiet=True)
+        made = deploy.create(self._api, path, recognised(path), name, instances, "ml.t3.medium", quiet=True)
         deploy.wait_in_service(self._api, made, quiet=True)
         return resources.invocation_url(self._api, name)
 

@@ -20,6 +20,7 @@ from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_json, upload_progress
 from clary.cli.pack import packed
+from clary.cli.recognise import Recognised, recognised
 from clary.cli.remove import remove
 from clary.cli.resources import TAG, describe_or_none, invocation_url
 from clary.cli.sample import read_sample
@@ -53,7 +54,10 @@ class Made:
 
 def deploy(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A model file, a folder that holds one, or a model.tar.gz.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A model file, a folder that holds one (with its script, if any), or a model.tar.gz."
+        ),
     ],
     name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Name of the endpoint to make.")],
     instances: Annotated[
@@ -75,6 +79,15 @@ def deploy(
             help="Some rows of what the model takes (CSV with a header, or JSON): names its columns, and is answered "
             "once before it is in service.",
         ),
+    ] = None,
+    entry_point: Annotated[
+        str | None,
+        typer.Option(
+            "--entry-point", metavar="FILE", help="Script with model_fn. Default: inference.py, or the only one."
+        ),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="URI", help="Image to serve with. Default: by what the files are.")
     ] = None,
     untrusted: Annotated[
         bool, typer.Option("--untrusted", help="Refuse a pickle that would import what fitted models do not hold.")
@@ -100,7 +113,8 @@ def deploy(
             Exit.USAGE, f"PATH {str(path)!r} does not exist.", "Give a model file, a folder or a model.tar.gz."
         )
     say = _silent if as_json else note
-    image, found = recognised(path)
+    known = recognised(path, image, entry_point)
+    found = known.found
     say(f"{path} is {found.why}.")
     judge(path, found, refuse=untrusted, say=say)
     told = read_sample(sample, found.runtime) if sample is not None else None
@@ -112,7 +126,7 @@ def deploy(
     size = now or (1, INSTANCE_TYPE)
     started_s = time.monotonic()
     made = create(
-        api, path, image, name, instances or size[0], instance_type or size[1],
+        api, path, known, name, instances or size[0], instance_type or size[1],
         signature=told, quiet=as_json, updates=now is not None,
     )  # fmt: skip
     try:
@@ -149,25 +163,6 @@ def judge(path: Path, found: Detected, *, refuse: bool, say: Callable[[str], Non
     say(f"It is a pickle: loading it imports from {packages}" + (f"; unknown to Clary: {listed}." if odd else "."))
 
 
-def recognised(path: Path) -> tuple[str, Detected]:
-    """The image that serves the model at `path`, and what it is. Raises CliError where none does."""
-    from clary.runtimes.base import LoadError
-    from clary.runtimes.detect import detect
-    from clary.runtimes.images import image_for
-
-    try:
-        found = detect(path)
-    except LoadError as error:
-        raise CliError(Exit.REFUSED, error.cause, error.remedy) from None
-    try:
-        image = image_for(found.runtime)
-    except KeyError:
-        raise CliError(
-            Exit.REFUSED, f"{path} is a {found.runtime} model, which this release does not deploy."
-        ) from None
-    return image, found
-
-
 def size_now(api: Api, name: str) -> tuple[int, str] | None:
     """Instances and their type of the live version, None where none is: of its first variant, which is the only one
     where deploy made it."""
@@ -200,7 +195,7 @@ def make_room(api: Api, name: str, say: Any) -> None:
 def create(
     api: Api,
     path: Path,
-    image: str,
+    known: Recognised,
     name: str,
     instances: int,
     instance_type: str,
@@ -215,7 +210,7 @@ def create(
     """
     account = api.account()
     extra = {SIGNATURE_FILE: json.dumps(signature.to_json()).encode()} if signature is not None else None
-    with packed(path, extra) as (archive, size_bytes, digest):
+    with packed(path, extra, known.names) as (archive, size_bytes, digest):
         bucket = f"sagemaker-{api.target.region}-{account}"
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         made = Made(
@@ -235,7 +230,11 @@ def create(
             "CreateModel",
             ModelName=made.resource,
             ExecutionRoleArn=ROLE.format(account=account),
-            PrimaryContainer={"Image": image, "ModelDataUrl": f"s3://{bucket}/{made.key}"},
+            PrimaryContainer={
+                "Image": known.image,
+                "ModelDataUrl": f"s3://{bucket}/{made.key}",
+                **({"Environment": known.environment} if known.environment else {}),
+            },
             Tags=tags,
         )
         undo.append(("DeleteModel", {"ModelName": made.resource}))

@@ -13,10 +13,13 @@ from typing import BinaryIO
 
 
 @contextmanager
-def packed(path: Path, extra: Mapping[str, bytes] | None = None) -> Iterator[tuple[BinaryIO, int, str]]:
+def packed(
+    path: Path, extra: Mapping[str, bytes] | None = None, names: Mapping[str, str] | None = None
+) -> Iterator[tuple[BinaryIO, int, str]]:
     """The model as an open tar.gz, its bytes and its SHA-256. A tar.gz is taken as it is, another tar is repacked.
 
     `extra`: files to add, by name in the archive; they replace those of the model's that have the same name.
+    `names`: names in the archive for files of a folder that go elsewhere.
     """
     if path.is_file() and not extra and is_tar_gz(path):
         with path.open("rb") as archive:
@@ -30,7 +33,7 @@ def packed(path: Path, extra: Mapping[str, bytes] | None = None) -> Iterator[tup
                 _repack(path, tar, leave_out=set(extra or ()))
             else:
                 for file, name in files_of(path):
-                    tar.add(file, name, recursive=False, filter=_anonymous)
+                    tar.add(file, (names or {}).get(name, name), recursive=False, filter=_anonymous)
             for name, content in (extra or {}).items():
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)

@@ -100,7 +100,9 @@ class Replica:
     def _executor(self, loaded: Loaded) -> Executor | HandlerExecutor:
         overrun_ns = int(self._options.predict_overrun_s * 1e9)
         if isinstance(loaded.model, Handler):
-            return HandlerExecutor(loaded.model, self._log, predict_overrun_ns=overrun_ns)
+            return HandlerExecutor(
+                loaded.model, self._log, predict_overrun_ns=overrun_ns, columns=loaded.signature.columns
+            )
         return Executor(
             loaded.model,
             loaded.joins,

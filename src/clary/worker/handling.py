@@ -12,11 +12,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Callable, Optional
 
+from clary.domain.signature import Column
 from clary.replica import frames
 from clary.replica.frames import Tag
 from clary.runtimes.base import ModelError
 from clary.runtimes.handler import Handler, Invocation, Reply, check_size
 from clary.worker.executor import TEXT
+from clary.worker.explain import explain
 from clary.worker.link import Request
 from clary.worker.report import WorkerLog
 
@@ -37,11 +39,14 @@ class HandlerExecutor:
         log: WorkerLog,
         *,
         predict_overrun_ns: int,
+        columns: Sequence[Column] = (),
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """`columns`: what the artifact's sample says of a row, so that a refusal names the one at fault."""
         self._handler = handler
         self._log = log
         self._predict_overrun_ns = predict_overrun_ns
+        self._columns = columns
         self._now_ns = now_ns
         self._started_ns = 0
         self.overrun_ns = 0
@@ -87,7 +92,8 @@ class HandlerExecutor:
             else:
                 self._collect(request, reply, reply.body)
         except ModelError as error:
-            self._fail(request, error.status, error.message)
+            found = explain(invocation.body, head.content_type, self._columns) if error.status != 406 else ""
+            self._fail(request, error.status, f"{error.message} {found}" if found else error.message)
         except Exception as error:
             self._raised(request, error)
 

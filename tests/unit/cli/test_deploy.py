@@ -10,6 +10,7 @@ import pytest
 from clary.cli import deploy
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.main import main
+from clary.cli.recognise import recognised
 from clary.cli.resources import TAG
 from tests.support.model import regressor
 from tests.unit.cli.conftest import Asked, Scripted
@@ -186,7 +187,7 @@ def test_a_name_that_cannot_be_is_refused_without_asking(server: Scripted, model
 def test_what_is_no_model_is_refused_with_what_would_be(tmp_path: Path, server: Scripted) -> None:
     (tmp_path / "x.txt").write_text("hello")
     with pytest.raises(CliError) as refused:
-        deploy.recognised(tmp_path / "x.txt")
+        recognised(tmp_path / "x.txt")
     assert refused.value.code is Exit.REFUSED
     assert "XGBoost" in refused.value.remedy
     assert main(["deploy", str(tmp_path / "none"), "--name", "e", "--url", server.url]) == Exit.USAGE

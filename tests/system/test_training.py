@@ -290,3 +290,31 @@ def test_clary_train_from_files_to_an_artifact(server: Server, s3: Any, tmp_path
     done = clary(server, "train", "--name", "bad-by-hand", "-c", "train=data.csv", cwd=tmp_path)
     assert done.returncode == 7
     assert "Missing required hyperparameter: num_round" in done.stderr
+
+
+def adopted(server: Server, pid: int) -> bool:
+    """Whether the agent says so: the process is another's child."""
+    lines = (server.home / "logs" / "agent.log").read_text().splitlines()
+    return any((line["event"], line.get("pid")) == ("A process was adopted.", pid) for line in map(json.loads, lines))
+
+
+@pytest.mark.slow
+def test_a_job_outlives_the_server_itself(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        fill(server, BUCKET).put_object(
+            Bucket=BUCKET, Key="code.tar.gz", Body=packed({"train.py": SCRIPT, "helper.py": "def score(a): return a"})
+        )
+        wait_script(server, server.client("sagemaker"), "hardy")
+        runner = server.pid_of("clary: training hardy")
+        server.kill()
+        server.start()
+        wait_until(lambda: adopted(server, runner), "the runner to be adopted")
+        # An ordinary stop ends the process; the job starts anew with the server.
+        server.stop()
+        assert not psutil.pid_exists(runner) or psutil.Process(runner).status() == psutil.STATUS_ZOMBIE
+        server.start()
+        wait_until(lambda: log(server, "hardy").count("waiting") == 2, "the script to wait again")
+        sagemaker = server.client("sagemaker")
+        assert sagemaker.describe_training_job(TrainingJobName="hardy")["TrainingJobStatus"] == "InProgress"
+        sagemaker.stop_training_job(TrainingJobName="hardy")
+        assert ended(sagemaker, "hardy")["TrainingJobStatus"] == "Stopped"

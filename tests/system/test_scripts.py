@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import textwrap
 from typing import Any
 
 import joblib
 import pytest
+from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError, EventStreamError
 from sklearn.linear_model import LinearRegression
 
@@ -128,7 +130,63 @@ def test_a_generator_streams(server: Server) -> None:
     left["Body"].close()
     after = runtime.invoke_endpoint(EndpointName="streamer", Body="next", ContentType="text/plain")
     assert after["Body"].read() == b"next "
+
+    # On a connection that control holds, because it came with something else first, parts pass through as well.
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", "/clary/health")
+    connection.getresponse().read()
+    path = "/endpoints/streamer/invocations-response-stream"
+    connection.request("POST", path, b"one two", {"Content-Type": "text/plain"})
+    response = connection.getresponse()
+    buffer = EventStreamBuffer()
+    buffer.add_data(response.read())
+    assert response.headers["X-Amzn-SageMaker-Content-Type"] == "text/plain"
+    assert [event.payload for event in buffer] == [b"one ", b"two "]
+    connection.close()
     server.client("sagemaker").delete_endpoint(EndpointName="streamer")
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "code", "answer", "error"),
+    [
+        (
+            "of-tensorflow",
+            "763104351884.dkr.ecr.us-east-1.amazonaws.com/tensorflow-inference:2.19.0-cpu",
+            """
+            def handler(data, context):
+                numbers = [float(cell) for cell in data.read().decode().split(",")]
+                return str(sum(numbers)), context.accept_header
+            """,
+            "3.0",
+            (500, '{"error": "could not convert string to float: \'x\'"}'),
+        ),
+        (
+            "of-hugging-face",
+            "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:"
+            "2.6.0-transformers4.51.3-cpu-py312-ubuntu22.04",
+            """
+            def model_fn(model_dir):
+                return lambda inputs: sum(float(cell) for cell in inputs)
+
+            def input_fn(data, content_type):
+                return {"inputs": data.split(",")}
+            """,
+            "3.0",
+            (400, "could not convert string to float: 'x'"),
+        ),
+    ],
+)
+def test_scripts_of_other_images(
+    server: Server, name: str, image: str, code: str, answer: str, error: tuple[int, str]
+) -> None:
+    """Their libraries are not installed: a script that brings all its functions needs none of them."""
+    server.host(name, pack({"code/inference.py": script(code)}), image=image)
+    assert server.invoke(name, "1,2") == answer
+    with pytest.raises(ClientError) as refused:
+        server.invoke(name, "x")
+    assert refused.value.response["OriginalStatusCode"] == error[0]
+    assert error[1] in refused.value.response["OriginalMessage"]
+    server.client("sagemaker").delete_endpoint(EndpointName=name)
 
 
 def test_scripts_of_a_sourcedir_on_s3_are_pinned_with_the_model(

@@ -178,7 +178,7 @@ async def test_what_is_refused_is_named(wire: Wire) -> None:
     operation = "UpdateEndpointWeightsAndCapacities"
     serverless = [{"VariantName": "A", "ServerlessUpdateConfig": {"MaxConcurrency": 1}}]
     said = await refused(wire, operation, EndpointName="e", DesiredWeightsAndCapacities=serverless)
-    assert "ServerlessUpdateConfig" in said
+    assert "serverlessUpdateConfig" in said
     unknown = [{"VariantName": "B", "DesiredWeight": 1.0}]
     said = await refused(wire, operation, EndpointName="e", DesiredWeightsAndCapacities=unknown)
     assert "the variant 'B', which the endpoint does not have" in said

@@ -65,7 +65,54 @@ def error(
 ) -> bytes:
     """One whole error response. `code` goes to x-amzn-ErrorType; `retry_ms`: how long to wait, 0 says nothing."""
     body = msgspec.json.encode(members)
-    parts = [status_line(status), b"Content-Type: application/json\r\n"]
+    return _whole(status, code, b"application/json", body, request_id, date, variant=variant, retry_ms=retry_ms)
+
+
+CONTROL_DOWN = "Clary's control process is not answering. Invocations go on; try again."
+
+
+def control_down(head: bytes, request_id: bytes, date: bytes) -> bytes:
+    """The refusal of a request that control would have answered, in the form that its client reads.
+
+    `head`: what was read of the request. Which protocol it speaks shows as in edge.aws.detect, only less exactly.
+    """
+    told = head.partition(b"\r\n\r\n")[0].lower()
+    code = "ServiceUnavailable"
+    kind, body = b"application/json", msgspec.json.encode({"Message": CONTROL_DOWN})
+    if any(mark in told for mark in _S3_MARKS):
+        kind, body = b"application/xml", _S3_ERROR % (code.encode(), CONTROL_DOWN.encode(), request_id)
+    elif b"\r\nx-amz-target:" in told:
+        kind, body = b"application/x-amz-json-1.1", msgspec.json.encode({"__type": code, "message": CONTROL_DOWN})
+    elif b"\r\ncontent-type: application/x-www-form-urlencoded" in told:
+        kind, body = b"text/xml", _QUERY_ERROR % (code.encode(), CONTROL_DOWN.encode(), request_id)
+    return _whole(503, code, kind, body, request_id, date)
+
+
+_S3_MARKS = (b"/s3/aws4_request", b"%2fs3%2faws4_request", b"awsaccesskeyid=")
+"""In the signature of a header, of a URL, of a URL of version 2."""
+_S3_ERROR = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b"<Error><Code>%s</Code><Message>%s</Message><RequestId>%s</RequestId></Error>"
+)
+_QUERY_ERROR = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b"<ErrorResponse><Error><Type>Receiver</Type><Code>%s</Code><Message>%s</Message></Error>"
+    b"<RequestId>%s</RequestId></ErrorResponse>"
+)
+
+
+def _whole(
+    status: int,
+    code: str,
+    kind: bytes,
+    body: bytes,
+    request_id: bytes,
+    date: bytes,
+    *,
+    variant: str = "",
+    retry_ms: int = 0,
+) -> bytes:
+    parts = [status_line(status), b"Content-Type: %s\r\n" % kind]
     if code:
         parts.append(b"x-amzn-ErrorType: %s\r\n" % code.encode())
     if variant:

@@ -138,11 +138,7 @@ class HotPath:
 
     def hand_over(self, transport: asyncio.Transport, read: bytes) -> bytes | None:
         """Pass the socket to control, or say that control is down."""
-        refusal = self.refusal(
-            Refused(
-                503, "ServiceUnavailable", "Clary's control process is not answering. Invocations go on; try again."
-            )
-        )
+        refusal = answers.control_down(read, self._request_id(), self._date.line)
         socket = transport.get_extra_info("socket")
         return None if self._hand_over.send(socket.fileno(), read, refusal) else refusal
 

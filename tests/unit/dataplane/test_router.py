@@ -22,6 +22,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from clary.dataplane.answers import CONTROL_DOWN, control_down
 from clary.dataplane.routes import Snapshot, write_snapshot
 from clary.replica import frames
 from clary.replica.frames import Decoder, Frame, Kind, Tag
@@ -287,6 +288,37 @@ def test_control_down_is_answered_in_the_service_s_form(served: Served) -> None:
     assert "control process" in json.loads(response.read())["Message"]
     connection.close()
     assert served.invoke() == (200, b"11")
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("sagemaker", "list_models"),
+        ("s3", "list_buckets"),
+        ("sts", "get_caller_identity"),
+        ("cloudwatch", "list_metrics"),
+    ],
+)
+def test_control_down_is_an_error_that_every_client_reads(served: Served, service: str, operation: str) -> None:
+    client = boto3.client(
+        service,
+        endpoint_url=f"http://127.0.0.1:{served.port}",
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    with pytest.raises(ClientError) as refused:
+        getattr(client, operation)()
+    client.close()
+    error = refused.value.response["Error"]
+    assert (error["Code"], error["Message"]) == ("ServiceUnavailable", CONTROL_DOWN)
+
+
+def test_presigned_urls_are_answered_as_s3_does_when_control_is_down() -> None:
+    for query in ("X-Amz-Credential=a%2F20310105%2Fr%2Fs3%2Faws4_request", "AWSAccessKeyId=a&Expires=1&Signature=b"):
+        head = f"GET /bucket/key?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        assert b"<Error><Code>ServiceUnavailable</Code>" in control_down(head, b"id", b"Date: x\r\n")
 
 
 def test_sigterm_finishes_what_is_in_flight(served: Served) -> None:

@@ -35,7 +35,7 @@ from clary.control.metrics import MetricDesk
 from clary.control.worker_roles import Lender
 from clary.dataplane.handoff import HandoffServer
 from clary.domain.model import Container
-from clary.edge import admin, docs_pages, endpoint_admin, logview, worker_credentials
+from clary.edge import admin, docs_pages, endpoint_admin, images_admin, logview, worker_credentials
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
@@ -272,14 +272,14 @@ def operations(
 
 
 def _own_api(clerk: admin.Admin, world: World, placement: LocalPlacement) -> list[Route]:
-    """Clary's own API: keys, and versions of endpoints, which are tried as guests of placement."""
+    """Clary's own API: keys, images, and versions of endpoints, which are tried as guests of placement."""
 
     def python_of(path: Path, container: Container) -> str | None:
         return "" if world.grounds is None else world.grounds.python_of(path, container)
 
     ask = functools.partial(guest.ask, world.clock)
     bench = version_trials.Bench(placement.guest, ask, world.artifacts.path_of, python_of, world.threads)
-    return [*admin.routes(clerk), *endpoint_admin.routes(clerk, bench)]
+    return [*admin.routes(clerk), *images_admin.routes(clerk), *endpoint_admin.routes(clerk, bench)]
 
 
 def _log_view(desk: Desk, ring: KeyRing, threads: Threads, settings: Settings, stop: asyncio.Event) -> logview.LogView:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
+import tarfile
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -103,6 +105,8 @@ class Artifacts:
     def _open(self, url: str) -> BinaryIO:
         if is_file_url(url):
             return self._files.open(url)
+        if not url:
+            return io.BytesIO(_nothing())
         bucket, key = parse_url(url)
         try:
             return self._source.open(bucket, key)
@@ -136,6 +140,14 @@ class Artifacts:
         return ArtifactError(
             f"Could not find model data at {url}.", f"Upload the artifact there, or correct ModelDataUrl.{hint}"
         )
+
+
+def _nothing() -> bytes:
+    """An archive that holds one empty file: the artifact of a model that brings none (a server of the user's own)."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("no-model-data"))
+    return packed.getvalue()
 
 
 def parse_url(url: str) -> tuple[str, str]:

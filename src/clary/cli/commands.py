@@ -14,11 +14,11 @@ from clary.cli import (
     doctor,
     env,
     exec,
-    images,
     import_,
     invoke,
     keys,
     logs,
+    own_images,
     remove,
     resources,
     rollback,
@@ -68,7 +68,7 @@ app.command("invoke", rich_help_panel=MODELS)(invoke.invoke)
 app.command("versions", rich_help_panel=MODELS)(versions.versions)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("diff", rich_help_panel=MODELS)(diff.diff)
-app.command("images", rich_help_panel=MODELS)(images.images)
+app.add_typer(own_images.app, name="images", rich_help_panel=MODELS)
 app.command("list", rich_help_panel=MODELS)(resources.list_)
 app.command("describe", rich_help_panel=MODELS)(resources.describe)
 app.command("logs", rich_help_panel=MODELS)(logs.logs)

@@ -74,10 +74,10 @@ def commands() -> Iterator[tuple[str, Any]]:
     from clary.cli.commands import app
 
     def walk(prefix: str, command: Any) -> Iterator[tuple[str, Any]]:
+        if not getattr(command, "commands", {}) or (prefix != "clary" and command.invoke_without_command):
+            yield prefix, command
         for name, child in getattr(command, "commands", {}).items():
             yield from walk(f"{prefix} {name}", child)
-        if not getattr(command, "commands", {}):
-            yield prefix, command
 
     yield from walk("clary", get_command(app))
 

@@ -27,6 +27,25 @@ class Vpc:
     subnets: tuple[str, ...]
 
 
+SERVER = "server"
+"""The runtime's name of a container whose own command serves."""
+
+
+@dataclass(frozen=True)
+class ServerSpec:
+    """A command that answers HTTP: `clary images add`."""
+
+    command: tuple[str, ...]
+    """As it is executed; `{port}` stands for the port it is to listen on."""
+    folder: str = ""
+    """Working folder; empty: the model's, unpacked."""
+    route: str = "/invocations"
+    """Where requests are posted."""
+    ping: str = "/ping"
+    """Asked for health."""
+    env: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Container:
     """What one process of a replica runs."""
@@ -46,6 +65,8 @@ class Container:
     """ContainerHostname, empty where not given."""
     image_access: str = ""
     """ImageConfig.RepositoryAccessMode, empty where not given."""
+    server: ServerSpec | None = None
+    """The command of an image of the user's own, as it was when the model was created."""
 
     @property
     def artifact(self) -> str:
@@ -87,12 +108,12 @@ def check_model(spec: ModelSpec) -> None:
 
 def check_container(container: Container) -> None:
     """The rules of one ContainerDefinition."""
-    if not container.model_data_url:
+    if not container.model_data_url and container.server is None:
         raise Invalid(
             f"ModelDataUrl is missing: the image {container.image} needs a model artifact. "
             "Give the s3:// address of a model.tar.gz."
         )
-    if not container.model_data_url.startswith(("s3://", "file:///")):
+    if container.model_data_url and not container.model_data_url.startswith(("s3://", "file:///")):
         raise Invalid(
             f"Value '{container.model_data_url}' at ModelDataUrl is neither an s3:// nor a file:/// address. "
             "Upload the archive with the S3 API and give s3://bucket/key."

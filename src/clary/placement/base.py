@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from clary.domain.model import ServerSpec
 from clary.domain.signature import ModelSignature
 
 
@@ -31,6 +32,8 @@ class ReplicaSpec:
     """Interpreter of the model's environment; empty for Clary's own."""
     threads: int = 1
     memory_bytes_max: int = 0
+    server: ServerSpec | None = None
+    """The command that serves in the model's place."""
     load_timeout_s: float = 480.0
     """ContainerStartupHealthCheckTimeoutInSeconds; 8 minutes where unset."""
 

@@ -187,6 +187,8 @@ class LocalPlacement:
         python = replica.python or self._options.python
         ground = await self._ground()
         zygote = None
+        if replica.server is not None:  # nothing to import that a fork would save
+            return worker_of(replica, python, "", ground), None
         try:
             environment = await self._environment(python)
         except Exception as error:  # the interpreter cannot be run: the spawn will tell, in the replica's log

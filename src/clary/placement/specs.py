@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clary.agent.table import ProcessSpec
@@ -60,6 +60,7 @@ def replica_of(
         python=python,
         threads=threads,
         memory_bytes_max=int(kind.memory_gib * 1024**3) if kind else 0,
+        server=variant.container.server,
         load_timeout_s=float(variant.load_timeout_s),
     )
 
@@ -82,6 +83,7 @@ def worker_of(spec: ReplicaSpec, python: str, zygote: str, ground: Ground) -> Pr
         env=dict(spec.env),
         threads=max(1, spec.threads),
         load_timeout_s=spec.load_timeout_s,
+        server=None if spec.server is None else worker_options.ServerOptions(**asdict(spec.server)),
         untrusted=ground.untrusted,
     )
     env = {

@@ -129,6 +129,12 @@ def _tag_of(repository: str, runtime: str, tags: tuple[str, ...]) -> str:
     return "1.0" if tags == ANY_VERSION else tags[-1]
 
 
+def names_of_clary() -> frozenset[str]:
+    """What stands after `clary/` in Clary's own images: no name for a user's, and none of a runtime is, either."""
+    own = {repository.partition("/")[2] for repository in _REPOSITORIES if repository.startswith("clary/")}
+    return frozenset(own | set(_DEFAULTS) | {"server"})
+
+
 def image_for(runtime: str, region: str = "us-east-1") -> str:
     """The URI that `clary deploy` creates a model with; KeyError for a runtime without an image.
 

@@ -18,7 +18,7 @@ from typing import Union
 from clary.kit.lifeline import Lifeline, identity_of
 from clary.runtimes.base import Joins
 from clary.runtimes.handler import Handler
-from clary.worker import child, watchdog
+from clary.worker import child, proxy, watchdog
 from clary.worker.executor import Executor
 from clary.worker.handling import HandlerExecutor
 from clary.worker.load import Loaded, Refused, load, timed_out
@@ -43,7 +43,11 @@ def main() -> int:
     child.share_threads(max(1, options.threads))
     if Path(options.model_dir).is_dir():
         os.chdir(options.model_dir)
-    Replica(options, listener, me.nonce if me is not None else f"{os.getpid():x}", log).run()
+    nonce = me.nonce if me is not None else f"{os.getpid():x}"
+    if options.server is not None:
+        proxy.run(options, options.server, listener, nonce, log)
+    else:
+        Replica(options, listener, nonce, log).run()
     with contextlib.suppress(OSError):
         if address.stat().st_ino == inode:  # else a successor listens there already
             address.unlink()

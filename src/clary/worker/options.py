@@ -5,8 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Optional
 
 VARIABLE = "CLARY_WORKER"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """A command that serves by itself; see domain.model.ServerSpec."""
+
+    command: tuple[str, ...]
+    folder: str = ""
+    """Working folder; empty: the model's."""
+    route: str = "/invocations"
+    ping: str = "/ping"
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,12 +57,19 @@ class WorkerOptions:
     """Deadline of a request that names none; InvokeEndpoint allows 60 s."""
     drain_quiet_s: float = 0.3
     """When asked to stop: no request for so long, after every link was told, means that none is on its way."""
+    server: Optional[ServerOptions] = None  # noqa: UP045 - Python 3.9
+    """The command that serves in the model's place; None where the worker itself does."""
 
     def to_json(self) -> str:
         """The value of `CLARY_WORKER`."""
-        return json.dumps({**asdict(self), "env": dict(self.env)})
+        server = None if self.server is None else {**asdict(self.server), "env": dict(self.server.env)}
+        return json.dumps({**asdict(self), "env": dict(self.env), "server": server})
 
 
 def read_options(environ: Mapping[str, str]) -> WorkerOptions:
     """The options in the environment. Raises KeyError or ValueError: the worker was not started by placement."""
-    return WorkerOptions(**json.loads(environ[VARIABLE]))
+    told = json.loads(environ[VARIABLE])
+    server = told.get("server")
+    if server is not None:
+        told["server"] = ServerOptions(**{**server, "command": tuple(server["command"])})
+    return WorkerOptions(**told)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from clary.control import models
+from clary.control import images, models
 from clary.control.desk import Desk
 from clary.domain.errors import Invalid, NotServed
-from clary.domain.model import Container, ModelSpec
+from clary.domain.model import SERVER, Container, ModelSpec
 from clary.edge.aws.operation import Call, Field, Members, Operation
 from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
 from clary.edge.aws.resources.members import caller_of, given, instant, tags_of, vpc_members, vpc_of
-from clary.runtimes.images import parse_image
+from clary.runtimes.images import Image, parse_image
 
 _CONTAINER_FIELDS = {
     "ContainerHostname": Field.STORED,
@@ -75,7 +75,7 @@ def operations(desk: Desk) -> tuple[Operation, ...]:
     """What is served of models."""
 
     async def create_model(call: Call, members: Members) -> Members:
-        spec = _spec(members)
+        spec = await _spec(desk, call, members)
         return {"ModelArn": await models.create(desk, caller_of(call), members["ModelName"], spec, tags_of(members))}
 
     async def describe_model(call: Call, members: Members) -> Members:
@@ -102,7 +102,7 @@ def operations(desk: Desk) -> tuple[Operation, ...]:
     )
 
 
-def _spec(members: Members) -> ModelSpec:
+async def _spec(desk: Desk, call: Call, members: Members) -> ModelSpec:
     primary, several = members.get("PrimaryContainer"), members.get("Containers") or []
     if primary is not None and several:
         raise Invalid("PrimaryContainer and Containers exclude each other; give one of them.")
@@ -110,7 +110,7 @@ def _spec(members: Members) -> ModelSpec:
         raise NotServed(f"Field containers with {len(several)} entries (an inference pipeline)", "Give one container.")
     given_containers = several or ([primary] if primary is not None else [])
     return ModelSpec(
-        containers=tuple(_container(container) for container in given_containers),
+        containers=tuple([await _container(desk, call, container) for container in given_containers]),
         role_arn=members.get("ExecutionRoleArn", ""),
         listed=bool(several),
         vpc=vpc_of(members),
@@ -118,12 +118,13 @@ def _spec(members: Members) -> ModelSpec:
     )
 
 
-def _container(members: Members) -> Container:
+async def _container(desk: Desk, call: Call, members: Members) -> Container:
     if members.get("Mode", "SingleModel") != "SingleModel":
         raise NotServed("Mode MultiModel (a multi-model endpoint)", "Create one model for each artifact.")
     if "Image" not in members:
         raise Invalid("Image is missing: Clary tells the runtime from the image of the container.")
-    image = parse_image(members["Image"])
+    own = await images.find(desk, caller_of(call), members["Image"])
+    image = parse_image(members["Image"]) if own is None else Image(SERVER, own.tag, own.repository)
     url, source = members.get("ModelDataUrl", ""), members.get("ModelDataSource")
     if source is not None:
         if url:
@@ -138,6 +139,7 @@ def _container(members: Members) -> Container:
         environment=dict(members.get("Environment", {})),
         hostname=members.get("ContainerHostname", ""),
         image_access=members.get("ImageConfig", {}).get("RepositoryAccessMode", ""),
+        server=None if own is None else own.spec,
     )
 
 

@@ -136,7 +136,7 @@ async def run(settings: Settings) -> None:
     )
     placement = LocalPlacement(LocalOptions(home, sockets, untrusted=settings.untrusted), clock, quick)
     environments = Environments(
-        EnvironmentOptions(home / "environments", dict(os.environ), only_wheels=settings.untrusted)
+        EnvironmentOptions(home / "environments", dict(os.environ), refused=settings.untrusted)
     )
     lender = Lender(settings.url, seal.derive("workers"))
     world = World(

@@ -54,7 +54,7 @@ class Settings:
     hosts: tuple[str, ...]
     """Host names that requests may carry besides loopback ones and `host`."""
     untrusted: bool = False
-    """Run no code of models': pickles are held to a list of names, scripts and source packages are refused."""
+    """Run no code of models': pickles are held to a list of names, scripts and lists of packages are refused."""
 
     object_store: tuple[Mount, ...] = ()
     """Buckets that lie in other object stores: artifacts come from them, outputs go there."""

@@ -44,7 +44,6 @@ class Recipe:
     notes: tuple[str, ...] = ()
     digest: str = ""
     """Of local packages' contents."""
-    only_wheels: bool = False
 
 
 def build(
@@ -61,18 +60,17 @@ def build(
     wanted, lock, constraints = target / "wanted.txt", target / "lock.txt", target / "constraints.txt"
     wanted.write_text("\n".join([*recipe.options, *recipe.requirements, *recipe.needs, ""]))
     lock.write_text("\n".join(_installed_here()) + "\n")
-    wheels = ["--only-binary", ":all:"] if recipe.only_wheels else []
     limited = []
     if recipe.constraints:
         constraints.write_text("\n".join([*recipe.constraints, ""]))
         limited = ["--constraints", str(constraints)]
     run(
         *("pip", "compile", "--python", python, "--no-header", "--no-annotate"),
-        *(*wheels, *limited, "--output-file", str(lock), str(wanted)),
+        *(*limited, "--output-file", str(lock), str(wanted)),
     )
     packages = [line.strip() for line in lock.read_text().splitlines() if line.strip() and line[0] not in "-# "]
     lock.write_text("\n".join([*recipe.options, *packages, ""]))
-    run("pip", "install", "--python", python, "--no-deps", "--compile-bytecode", *wheels, "--requirements", str(lock))
+    run("pip", "install", "--python", python, "--no-deps", "--compile-bytecode", "--requirements", str(lock))
     return packages
 
 

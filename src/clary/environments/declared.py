@@ -140,14 +140,14 @@ class _Reader:
     def _python_env(self, document: Any) -> None:
         self._python = str(document.get("python") or "")
         for line in document.get("dependencies") or []:
-            self._line(str(line), self._requirements)
+            self._lines(str(line), self._requirements)
 
     def _conda(self, document: Any) -> None:
         foreign: list[str] = []
         for entry in document["dependencies"]:
             if isinstance(entry, dict):
                 for line in entry.get("pip") or []:
-                    self._line(str(line), self._requirements)
+                    self._lines(str(line), self._requirements)
                 foreign += [f"a list {name!r}" for name in entry if name != "pip"]
                 continue
             found = _CONDA.match(entry.rpartition("::")[2])
@@ -166,28 +166,36 @@ class _Reader:
         for name, told in document["default"].items():
             if "version" not in told:
                 raise self._wrong(f"takes {name} from elsewhere than an index, which is not served")
+            if not re.fullmatch(_NAME.pattern + "$", name):
+                raise self._wrong(f"names {name!r}, which is no package")
             extras = f"[{','.join(told['extras'])}]" if told.get("extras") else ""
             markers = f" ; {told['markers']}" if told.get("markers") else ""
-            self._requirements.append(f"{name}{extras}{told['version']}{markers}")
+            self._lines(f"{name}{extras}{told['version']}{markers}", self._requirements)
         for source in document.get("_meta", {}).get("sources", []):
             if "pypi.org" not in str(source.get("url", "pypi.org")):
-                self._options.append(f"--extra-index-url {source['url']}")
+                self._lines(f"--extra-index-url {source['url']}", self._requirements)
 
     def _file(self, path: Path, into: list[str]) -> None:
         if path in self._including or len(self._including) > 8:
             raise self._wrong(f"includes {path.name} in a circle")
         self._including.append(path)
         text = self._bytes(path).decode("utf-8-sig").replace("\\\n", " ")
-        for line in text.splitlines():
-            self._line(line, into)
+        self._lines(text, into)
         self._including.pop()
 
     # Each line
+
+    def _lines(self, text: str, into: list[str]) -> None:
+        """One line of a file, or what a document has as one: no text becomes more lines for uv than were looked at."""
+        for line in text.splitlines():
+            self._line(line, into)
 
     def _line(self, line: str, into: list[str]) -> None:
         text = re.sub(r"(^|\s)#.*$", "", line).strip()
         if not text:
             return
+        if "${" in text:  # uv would put the server's own variables there, passwords of indexes among them
+            raise self._wrong("takes something from the environment (${...}), which is not served")
         if text.startswith("-"):
             self._option(text, into)
         elif text.startswith((".", "/")):

@@ -50,8 +50,8 @@ class EnvironmentOptions:
     """An environment that no endpoint stands on is kept so long: the next deployment of the same list is quick."""
     python: str = sys.executable
     """Interpreter where the artifact asks for none."""
-    only_wheels: bool = False
-    """Refuse source distributions, whose build runs their code: for servers that take models of strangers."""
+    refused: bool = False
+    """Refuse every list: a package is code, and so is not for servers that take models of strangers."""
 
 
 class _Flight:
@@ -100,6 +100,11 @@ class Environments:
         recipe = self._recipe(model_dir, runtime, env)
         if recipe is None:
             return ""
+        if self._options.refused:
+            raise ArtifactError(
+                f"The model brings a list of packages ({recipe.source}); this server trusts no model (--untrusted).",
+                f"Leave it out, or set the Environment variable {VARIABLE}={OWN} to use the server's libraries.",
+            )
         key = _key(recipe)
         with self._lock:
             flight = self._flying.get(key)
@@ -158,7 +163,6 @@ class Environments:
             python=self._python(declared, own=own),
             notes=(*declared.notes, *notes),
             digest=declared.digest,
-            only_wheels=self._options.only_wheels,
         )
 
     def _python(self, declared: Declared, *, own: bool) -> str:
@@ -222,7 +226,7 @@ def _key(recipe: Recipe) -> str:
     machine = f"{sys.platform}-{platform.machine()}"
     base = recipe.python if recipe.python != sys.executable else f"{sys.base_prefix} {platform.python_version()}"
     facts = [FORMAT, machine, base, recipe.requirements, recipe.constraints, recipe.options, recipe.needs]
-    return hashlib.sha256(json.dumps([*facts, recipe.digest, recipe.only_wheels]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*facts, recipe.digest]).encode()).hexdigest()
 
 
 def _python_of(folder: Path) -> Path:

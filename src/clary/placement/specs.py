@@ -95,6 +95,8 @@ def worker_of(spec: ReplicaSpec, python: str, zygote: str, ground: Ground) -> Pr
         **spec.env,
         worker_options.VARIABLE: told.to_json(),
     }
+    if spec.python:  # what the environment's packages bring as programs is found before the machine's
+        env["PATH"] = f"{Path(spec.python).parent}:{env['PATH']}"
     return ProcessSpec(
         uid=spec.uid,
         kind="worker",

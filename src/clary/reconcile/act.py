@@ -17,7 +17,7 @@ from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.errors import ArtifactError
 from clary.domain.instance_types import INSTANCE_TYPES
 from clary.domain.model import Container
-from clary.kit.clock import Clock
+from clary.kit.clock import MICROS, Clock
 from clary.kit.ids import Ids
 from clary.kit.threads import Threads
 from clary.placement.base import Placement, ReplicaSpec
@@ -46,6 +46,8 @@ from clary.store.keys import live_keys
 from clary.store.seal import Seal
 
 _log = structlog.get_logger(__name__)
+SWEEP_US = 3600 * MICROS
+"""Between sweeps that nothing asked for: environments are kept for a while after their last use."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Actor:
         self._fetches = 0
         self._sweep_lock = asyncio.Lock()
         self._sweep_due = True
+        self._swept_us = 0
 
     async def load(self) -> list[str]:
         """Take over what runs and what is routed; the uids of all endpoints, each of which wants a plan."""
@@ -162,14 +165,14 @@ class Actor:
 
     async def sweep(self) -> None:
         """Remove artifacts that no endpoint stands on any more; at the first call those a crash left behind, too."""
-        if not self._sweep_due:
+        if not self._sweep_due and self._world.clock.now_us() < self._swept_us + SWEEP_US:
             return
         async with self._sweep_lock:
             # A fetch that has pinned and not yet noted its digest would lose it; the last fetch sweeps instead.
-            if self._fetches or not self._sweep_due:
+            if self._fetches or not (self._sweep_due or self._world.clock.now_us() >= self._swept_us + SWEEP_US):
                 return
             # Before the look: an endpoint that is forgotten from here on makes another sweep due.
-            self._sweep_due = False
+            self._sweep_due, self._swept_us = False, self._world.clock.now_us()
             try:
                 keep = await self._world.store.read(rows.pinned_digests)
                 removed = await self._world.threads.run(lambda: self._world.artifacts.sweep(keep))

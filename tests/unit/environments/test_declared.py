@@ -152,6 +152,7 @@ def test_local_wheels_count_by_their_contents(tmp_path: Path) -> None:
         ("-e .", "holds the option -e, which is not served"),
         ("--config-settings=x", "holds the option --config-settings"),
         ("-r requirements.txt", "in a circle"),
+        ("--extra-index-url https://elsewhere/${UV_DEFAULT_INDEX}", "takes something from the environment"),
         ("a\n" * 2001, "names 2001 requirements"),
         ("#" * 1024**2 + "#", "more than 1048576 bytes"),
     ],
@@ -161,6 +162,21 @@ def test_what_leads_out_of_the_artifact_or_is_not_served_is_refused(line: str, s
         declared_by(written(tmp_path / "artifact", {"code/requirements.txt": line}))
     assert said in refused.value.cause
     assert refused.value.cause.startswith("code/requirements.txt ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("python_env.yaml", 'dependencies: ["six\\n-r /etc/passwd"]'),
+        ("conda.yaml", 'dependencies: [{pip: ["six\\r-r /etc/passwd"]}]'),
+        ("Pipfile.lock", '{"default": {"-r /etc/passwd #": {"version": ""}}}'),
+        ("Pipfile.lock", '{"default": {"six": {"version": "==1\\n-r /etc/passwd"}}}'),
+        ("Pipfile.lock", '{"default": {}, "_meta": {"sources": [{"url": "https://i\\n-r /etc/passwd"}]}}'),
+    ],
+)
+def test_no_document_smuggles_a_line(name: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"lies outside|no package"):
+        declared_by(written(tmp_path, {name: text}))
 
 
 def test_a_link_out_of_the_artifact_is_refused(tmp_path: Path) -> None:

@@ -96,6 +96,14 @@ def test_a_model_may_be_run_in_clarys_own_environment(bench: Bench) -> None:
         bench.ensure(artifact, CLARY_ENVIRONMENT="mine")
 
 
+def test_a_server_that_trusts_no_model_builds_nothing(bench: Bench) -> None:
+    bench.it = bench.anew(refused=True)
+    artifact = bench.artifact("a")
+    with pytest.raises(ArtifactError, match=r"list of packages \(code/requirements.txt\); this server trusts no model"):
+        bench.ensure(artifact)
+    assert bench.ensure(artifact, CLARY_ENVIRONMENT="own") == ""
+
+
 def test_the_solvers_last_lines_are_the_cause(bench: Bench) -> None:
     artifact = bench.artifact("a", "tiny==1.0\nmissing-package==2")
     with pytest.raises(ArtifactError) as failed:
@@ -193,7 +201,6 @@ def test_a_key_tells_environments_apart(bench: Bench) -> None:
         "itself": lambda: bench.it.key_of(one, RUNTIME, {}),
         "runtime": lambda: bench.it.key_of(one, "sklearn", {}),
         "list": lambda: bench.it.key_of(bench.artifact("b", "tiny"), RUNTIME, {}),
-        "wheels only": lambda: bench.anew(only_wheels=True).key_of(one, RUNTIME, {}),
     }
     for name, key in cases.items():
         keys[name] = key()

@@ -89,6 +89,10 @@ def deploy(
     image: Annotated[
         str | None, typer.Option("--image", metavar="URI", help="Image to serve with. Default: by what the files are.")
     ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="NAME=VALUE", help="Variable of the model's environment; may be repeated."),
+    ] = None,
     untrusted: Annotated[
         bool, typer.Option("--untrusted", help="Refuse a pickle that would import what fitted models do not hold.")
     ] = False,
@@ -113,7 +117,7 @@ def deploy(
             Exit.USAGE, f"PATH {str(path)!r} does not exist.", "Give a model file, a folder or a model.tar.gz."
         )
     say = _silent if as_json else note
-    known = recognised(path, image, entry_point)
+    known = recognised(path, image, entry_point, env or ())
     found = known.found
     say(f"{path} is {found.why}.")
     judge(path, found, refuse=untrusted, say=say)

@@ -24,10 +24,17 @@ PROGRAM = "inference.py"
 CODE = "code"
 _SCRIPT_BYTES_MAX = 4 * 1024 * 1024
 _BESIDE = frozenset({"requirements.txt", "conda.yaml", "python_env.yaml", "Pipfile.lock"})
-_FRAMEWORKS = {"torch": "pytorch", "tensorflow": "tensorflow", "keras": "tensorflow", "transformers": "huggingface"}
+_FRAMEWORKS = {
+    "xgboost": "xgboost",
+    "torch": "pytorch",
+    "tensorflow": "tensorflow",
+    "keras": "tensorflow",
+    "transformers": "huggingface",
+}
 _IMPORT = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
 _TITLES = {
     "sklearn": "scikit-learn",
+    "xgboost": "XGBoost",
     "pytorch": "PyTorch",
     "tensorflow": "TensorFlow",
     "huggingface": "Hugging Face",
@@ -54,8 +61,13 @@ class _Script:
     names: Mapping[str, str]
 
 
-def recognised(path: Path, image: str | None = None, entry_point: str | None = None) -> Recognised:
-    """The image that serves what is at `path`, or `image` itself. Raises CliError where none does."""
+def recognised(
+    path: Path, image: str | None = None, entry_point: str | None = None, env: Sequence[str] = ()
+) -> Recognised:
+    """The image that serves what is at `path`, or `image` itself. Raises CliError where none does.
+
+    `env`: NAME=VALUE each, for the container's environment; they win over what script mode sets.
+    """
     from clary.domain.errors import Invalid
     from clary.runtimes.images import image_for, parse_image
 
@@ -71,10 +83,18 @@ def recognised(path: Path, image: str | None = None, entry_point: str | None = N
         raise CliError(
             Exit.REFUSED, f"{path} is a {found.runtime} model, which this release does not deploy."
         ) from None
+    given = dict(_variable(text) for text in env)
     if script is None:
-        return Recognised(uri, found)
-    environment = {"SAGEMAKER_PROGRAM": script.program, "SAGEMAKER_SUBMIT_DIRECTORY": f"/opt/ml/model/{CODE}"}
-    return Recognised(uri, found, environment, script.names)
+        return Recognised(uri, found, given)
+    own = {"SAGEMAKER_PROGRAM": script.program, "SAGEMAKER_SUBMIT_DIRECTORY": f"/opt/ml/model/{CODE}"}
+    return Recognised(uri, found, {**own, **given}, script.names)
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CliError(Exit.USAGE, f"--env {text!r} is not NAME=VALUE.")
+    return name, value
 
 
 def _detected(path: Path, script: _Script | None, runtime: str) -> Detected:

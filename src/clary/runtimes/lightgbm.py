@@ -46,7 +46,9 @@ class LightgbmModel:
         linear = b"\nis_linear=1" in booster.model_to_string(num_iteration=1).encode()
         self.joins = Joins.ROUNDING if linear else Joins.EXACT
         outputs = 1 if self._classes is not None else self._outputs
-        self.signature = Signature(width=self._width, names=_names(booster), outputs=outputs)
+        self.signature = Signature(
+            self._width, _names(booster), outputs, accepts=rows.TYPES, answers=rows.TYPES, json_body="rows"
+        )
         self.libraries: Mapping[str, str] = {"lightgbm": lightgbm.__version__, "numpy": np.__version__}
         self.notes = notes
 

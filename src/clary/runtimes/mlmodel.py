@@ -28,6 +28,10 @@ class MlModel:
     """Columns of its signature, or the last dimension of its one tensor."""
     names: tuple[str, ...] = ()
     """Columns by name, in order."""
+    kinds: tuple[str, ...] = ()
+    """What each column holds, as JSON Schema names it; empty where the signature does not say."""
+    optional: tuple[str, ...] = ()
+    """Columns that a row may leave out."""
 
 
 def model_folder(model_dir: Path) -> Path:
@@ -70,7 +74,9 @@ def mlmodel_of(raw: bytes) -> MlModel:
         flavors = document["flavors"]
         told = flavors.get("python_function")
         signature = document.get("signature") or {}
-        width, names = _columns(signature.get("inputs"))
+        inputs = signature.get("inputs")
+        width, names = _columns(inputs)
+        kinds, optional = _kinds(inputs) if names else ((), ())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise LoadError(f"{NAME} is not as MLflow writes it: {error}.", "Save the model again with MLflow.") from None
     if not isinstance(told, dict):
@@ -79,7 +85,7 @@ def mlmodel_of(raw: bytes) -> MlModel:
             "Save it with a flavour that MLflow can serve.",
         )
     mlflow = str(document.get("mlflow_version") or "")
-    return MlModel(tuple(flavors), str(told.get("python_version") or ""), mlflow, width, names)
+    return MlModel(tuple(flavors), str(told.get("python_version") or ""), mlflow, width, names, kinds, optional)
 
 
 def _columns(inputs: Any) -> tuple[int | None, tuple[str, ...]]:
@@ -92,3 +98,21 @@ def _columns(inputs: Any) -> tuple[int | None, tuple[str, ...]]:
         return (int(shape[-1]) if len(shape) == 2 and shape[-1] > 0 else None), ()
     names = tuple(str(column["name"]) for column in columns if column.get("name") is not None)
     return len(columns), names if len(names) == len(columns) else ()
+
+
+_KINDS = {
+    "boolean": "boolean",
+    "integer": "integer",
+    "long": "integer",
+    "float": "number",
+    "double": "number",
+    "string": "string",
+}
+"""MLflow's DataType (mlflow/types/schema.py) in the words of JSON Schema; all others are `any`."""
+
+
+def _kinds(inputs: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of named columns: what each holds, and the names of those that are not required."""
+    columns = json.loads(inputs)
+    kinds = tuple(_KINDS.get(str(column.get("type")), "any") for column in columns)
+    return kinds, tuple(str(column["name"]) for column in columns if column.get("required") is False)

@@ -89,7 +89,14 @@ class OnnxModel:
         self._width = None if None in columns else sum(width or 0 for width in columns)
         self._table = len(self._slots) == 1 or all(width == 1 for width in columns)
         names = tuple(slot.name for slot in self._slots) if len(self._slots) > 1 and self._table else ()
-        self.signature = Signature(width=self._width if self._table else None, names=names)
+        self.signature = Signature(
+            self._width if self._table else None,
+            names,
+            kinds=tuple("any" if s.dtype is object else "number" for s in self._slots for _ in range(s.width or 0)),
+            accepts=rows.TYPES,
+            answers=rows.TYPES,
+            json_body="rows" if self._table else "",
+        )
         self.libraries: Mapping[str, str] = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
         self.notes: Sequence[str] = ()
 
@@ -134,6 +141,8 @@ class OnnxModel:
 
     def _from_table(self, table: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """One array for one input; the columns of a table for inputs of one column each."""
+        if table.ndim == 0:
+            raise ValueError("a list of rows is expected")
         if len(self._slots) == 1:
             slot = self._slots[0]
             if table.ndim == 1 and len(slot.shape) == 2:

@@ -82,7 +82,15 @@ class PyfuncModel:
         self._folder = folder
         self._schema = model.metadata.get_input_schema() if model.metadata is not None else None
         self._takes_params = "params" in inspect.signature(model.predict).parameters
-        self.signature = Signature(width=told.width, names=told.names)
+        self.signature = Signature(
+            width=told.width,
+            names=told.names,
+            kinds=told.kinds or ("any",) * (told.width or 0),
+            optional=told.optional,
+            accepts=_TYPES,
+            answers=(JSON,),
+            json_body="mlflow",
+        )
         self.libraries: Mapping[str, str] = {
             "mlflow": mlflow.__version__,
             "pandas": pd.__version__,

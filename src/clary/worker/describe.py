@@ -61,8 +61,17 @@ def merged(runtime: ModelSignature, artifact: Optional[ModelSignature]) -> Model
             f"The sample has {len(artifact.columns)} columns, the model takes {len(runtime.columns)}.",
             "Give a sample of what the model takes: no label, no index, one header line at most.",
         )
-    columns = runtime.columns if runtime.named or not artifact.columns else artifact.columns
-    return replace(runtime, columns=columns)
+    if not runtime.columns:
+        return replace(runtime, columns=artifact.columns)
+    pairs = zip(runtime.columns, artifact.columns)
+    return replace(runtime, columns=tuple(_joined(own, given) for own, given in pairs) or runtime.columns)
+
+
+def _joined(own: Column, given: Column) -> Column:
+    """The model's own word, and where it has none the sample's."""
+    if own.kind == "any":
+        own = replace(own, kind=given.kind, required=given.required)
+    return own if own.name else replace(own, name=given.name)
 
 
 def answered(model: Model, body: bytes, content_type: str) -> Optional[Example]:  # noqa: UP045

@@ -63,6 +63,7 @@ def test_a_script_in_code_stays_there_and_in_an_archive_too(tmp_path: Path) -> N
         ("import torch", "pytorch-inference"),
         ("from tensorflow.keras import models", "tensorflow-inference"),
         ("from transformers import pipeline\nimport torch", "huggingface-pytorch-inference"),
+        ("import xgboost as xgb", "sagemaker-xgboost"),
         ("import sklearn_crfsuite", "sagemaker-scikit-learn"),
     ],
 )
@@ -97,3 +98,11 @@ def test_code_of_an_mlflow_folder_is_no_script_of_an_image(tmp_path: Path) -> No
     root = folder(tmp_path, {"MLmodel": "flavors:\n  python_function:\n    loader_module: x\n", "code/own.py": ""})
     known = recognised(root)
     assert (known.found.runtime, known.environment) == ("pyfunc", {})
+
+
+def test_variables_of_the_environment(tmp_path: Path) -> None:
+    root = folder(tmp_path, {"inference.py": SCRIPT})
+    known = recognised(root, env=["A=1=2", "SAGEMAKER_PROGRAM=other.py"])
+    assert known.environment == {**PROGRAM, "A": "1=2", "SAGEMAKER_PROGRAM": "other.py"}
+    with pytest.raises(CliError, match="is not NAME=VALUE"):
+        recognised(root, env=["A"])

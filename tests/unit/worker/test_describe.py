@@ -39,6 +39,12 @@ def test_an_artifact_names_columns_that_the_model_does_not() -> None:
     nameless, named = of_runtime(Signature(width=1)), ModelSignature((Column("a"),))
     assert merged(nameless, named).columns == (Column("a"),)
     assert merged(of_runtime(Signature(1, ("own",))), named).columns == (Column("own"),)
+    sample = ModelSignature((Column("a", "string", required=False),))
+    assert merged(of_runtime(Signature(1, ("own",), kinds=("any",))), sample).columns == (
+        Column("own", "string", required=False),
+    )
+    assert merged(of_runtime(Signature(1, ("own",))), sample).columns == (Column("own"),)
+    assert merged(named, ModelSignature(example=Example("x", "text/plain"))) == named
     assert merged(nameless, None) == nameless
     assert merged(of_runtime(Signature()), named).columns == (Column("a"),)
     with pytest.raises(LoadError, match="sample has 1 columns, the model takes 2"):

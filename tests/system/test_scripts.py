@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import textwrap
 from typing import Any
 
@@ -78,6 +79,7 @@ def test_a_scikit_learn_script_serves(server: Server, tmp_path_factory: pytest.T
 
 STREAMER = script(
     """
+    import os
     import time
 
     def model_fn(model_dir):
@@ -90,6 +92,10 @@ STREAMER = script(
         for word in data.split():
             if word == "wait":
                 time.sleep(0.1)
+            if word == "die":
+                os._exit(3)
+            if word == "fill":
+                yield from (b"x" * 1_000_000 for _ in map(print, range(1000)))
             if word == "fail":
                 raise ValueError("no such word")
             print("word", word)
@@ -117,10 +123,12 @@ def test_a_generator_streams(server: Server) -> None:
     with pytest.raises(ClientError) as refused:
         events(server, "streamer", "fail")
     assert refused.value.response["Error"]["Code"] == "ModelError"
-    broken = iter(events(server, "streamer", "one fail")["Body"])
-    assert next(broken)["PayloadPart"]["Bytes"] == b"one "
+    broken = events(server, "streamer", "one fail")["Body"]
+    parts = iter(broken)
+    assert next(parts)["PayloadPart"]["Bytes"] == b"one "
     with pytest.raises(EventStreamError) as error:
-        next(broken)
+        next(parts)
+    broken.close()
     assert error.value.response["Error"]["Code"] == "ModelStreamError"
     assert "no such word" in str(error.value)
 
@@ -130,6 +138,28 @@ def test_a_generator_streams(server: Server) -> None:
     left["Body"].close()
     after = runtime.invoke_endpoint(EndpointName="streamer", Body="next", ContentType="text/plain")
     assert after["Body"].read() == b"next "
+
+    # A client that does not read makes the model wait: little of the gigabyte is made.
+    slow = events(server, "streamer", "fill")
+    history: list[int] = []
+
+    def settled() -> bool:
+        history.append(log_of(server).count("\n"))
+        return len(history) > 50 and history[-1] == history[-50]
+
+    wait_until(settled, "the model waits")
+    assert 5 < len(re.findall(r"^\d+$", log_of(server), re.MULTILINE)) < 200
+    slow["Body"].close()
+
+    # A process that dies breaks its stream; the next one serves.
+    died = events(server, "streamer", "one die")["Body"]
+    parts = iter(died)
+    assert next(parts)["PayloadPart"]["Bytes"] == b"one "
+    with pytest.raises(EventStreamError, match="The model's process ended"):
+        next(parts)
+    died.close()
+    again = runtime.invoke_endpoint(EndpointName="streamer", Body="back", ContentType="text/plain")
+    assert again["Body"].read() == b"back "
 
     # On a connection that control holds, because it came with something else first, parts pass through as well.
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)

@@ -13,6 +13,8 @@ from clary.kit import eventstream
 from clary.replica import frames
 from clary.replica.frames import Tag
 
+PART_BYTES_MAX = 1024 * 1024
+"""Payload of one event: a client holds a whole event before it sees its first byte."""
 END = b"0\r\n\r\n"
 TIME_EXCEEDED = "ModelInvocationTimeExceeded"
 BROKEN = "StreamBroken"
@@ -36,8 +38,10 @@ def head(variant: str, tlvs: Mapping[int, bytes], request_id: bytes, date: bytes
 
 
 def part(body: bytes) -> bytes:
-    """One part of the answer; nothing for an empty one, which would end the response."""
-    return _chunk(eventstream.payload_part(body)) if body else b""
+    """A part of the answer, as several events where it is long; nothing for an empty one."""
+    if len(body) <= PART_BYTES_MAX:
+        return _chunk(eventstream.payload_part(body)) if body else b""
+    return b"".join([part(body[at : at + PART_BYTES_MAX]) for at in range(0, len(body), PART_BYTES_MAX)])
 
 
 def broken(code: str, message: str) -> bytes:

@@ -195,37 +195,40 @@ class ScriptModel(Handler):
             attributes = dict(result.headers).get(ATTRIBUTES, attributes)
             result = result.get_data()
         content_type = content_type or self._toolkit.bare_type(result, accept)
-        body = self._parts(result) if isinstance(result, Iterator) else self._to_bytes(result)
-        return Reply(body, content_type, status, attributes)
-
-    def _to_bytes(self, result: Any) -> bytes:
-        if isinstance(result, str):
-            return result.encode("utf-8")
-        if isinstance(result, (bytes, bytearray, memoryview)):
-            return bytes(result)
-        return self._toolkit.to_bytes(result)
-
-    def _parts(self, parts: Iterator[Any]) -> Iterator[bytes]:
-        """Each part as bytes; what is neither text nor bytes becomes a line of JSON."""
-        try:
-            for part in parts:
-                whole = isinstance(part, (str, bytes, bytearray, memoryview))
-                yield self._to_bytes(part if whole else codec.to_json(part) + "\n")
-        except ModelError:
-            raise
-        except _FAILURES as error:
-            _print_trace()
-            raise ModelError(500, f"{type(error).__name__}: {error}") from error
-        finally:
-            with contextlib.suppress(Exception):
-                getattr(parts, "close", lambda: None)()
+        if isinstance(result, Iterator):
+            return Reply(stream_of(result), content_type, status, attributes)
+        raw = _raw(result)
+        return Reply(self._toolkit.to_bytes(result) if raw is None else raw, content_type, status, attributes)
 
     def _failed(self, error: BaseException) -> ModelError:
-        trace = _print_trace()
+        trace = print_trace()
         return self._toolkit.failure(error, self._stage, trace)
 
 
-def _print_trace() -> str:
+def stream_of(parts: Iterator[Any]) -> Iterator[bytes]:
+    """Each part as bytes; what is neither text nor bytes becomes a line of JSON. Raises ModelError."""
+    try:
+        for part in parts:
+            raw = _raw(part)
+            yield codec.to_json(part).encode() + b"\n" if raw is None else raw
+    except ModelError:
+        raise
+    except _FAILURES as error:
+        print_trace()
+        raise ModelError(500, f"{type(error).__name__}: {error}") from error
+    finally:
+        with contextlib.suppress(Exception):
+            getattr(parts, "close", lambda: None)()
+
+
+def _raw(value: Any) -> bytes | None:
+    """The bytes of text and bytes; None for all else."""
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else None
+
+
+def print_trace() -> str:
     """The traceback goes to the replica's log, whatever the client is told."""
     trace = traceback.format_exc()
     sys.stderr.write(trace)

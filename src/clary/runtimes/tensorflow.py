@@ -11,11 +11,12 @@ import io
 import json
 import re
 import sys
-import traceback
+from collections.abc import Iterator
 from typing import Any, Callable, Mapping, NamedTuple  # noqa: UP035 - Python 3.9
 
 from clary.runtimes.base import Joins, LoadError, LoadOptions, Model, ModelError
 from clary.runtimes.handler import Handler, Invocation, Reply
+from clary.runtimes.script import print_trace, stream_of
 from clary.runtimes.script_source import Source, find_source, import_script, load_error
 from clary.runtimes.tensorflow_saved import RestServer, SavedModel, Served, newest_version
 
@@ -97,11 +98,13 @@ class TensorflowModel(Handler):
             if self._handler is None and self._pair is None:
                 return self._plain(invocation)
             body, content_type = self._scripted(invocation)
+            if isinstance(body, Iterator):
+                return Reply(stream_of(body), content_type)
             return Reply(body.encode() if isinstance(body, str) else bytes(body), content_type)
         except ModelError:
             raise
         except (Exception, SystemExit) as error:
-            sys.stderr.write(traceback.format_exc())
+            print_trace()
             raise ModelError(500, json.dumps({"error": str(error)})) from error
 
     def _scripted(self, invocation: Invocation) -> Any:

@@ -77,6 +77,17 @@ def test_parts_leave_as_they_come(rig: Rig) -> None:
     assert not client.eof
 
 
+def test_a_long_part_is_several_events(rig: Rig) -> None:
+    client, wire = ask(rig)
+    long = b"x" * (30 * 1024 * 1024 + 1)
+    wire.chunk(wire.requests[0], long, FIRST)
+    wire.end(wire.requests[0])
+    _, events, ended = read(client.written)
+    assert ended
+    assert len(events) == 31
+    assert b"".join(payload for _, payload in events) == long
+
+
 def test_the_replica_is_free_again_and_the_connection_too(rig: Rig) -> None:
     connection, transport = rig.client()
     connection.data_received(invocation(stream=True) + invocation(b"second"))

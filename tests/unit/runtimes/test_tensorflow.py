@@ -80,6 +80,13 @@ def test_a_handler_needs_no_tensorflow(tmp_path: Path) -> None:
     assert (refused.value.status, json.loads(refused.value.message)) == (500, {"error": "not this type"})
 
 
+def test_a_handler_may_stream(tmp_path: Path) -> None:
+    model = load(tmp_path, "def handler(data, context): return (word for word in ('a', b'b', {'c': 1})), 'text/own'")
+    reply = ask(model, "x")
+    assert not isinstance(reply.body, bytes)
+    assert list(reply.body) == [b"a", b"b", b'{"c": 1}\n']
+
+
 def test_input_and_output_handlers_stand_around_the_model() -> None:
     def into(data: Any, context: Any) -> str:
         assert context.request_content_type == "text/own"

@@ -20,7 +20,6 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from clary import __version__
 from clary.artifacts.fetch import Artifacts
@@ -54,6 +53,7 @@ from clary.edge.aws.resources import logs as logs_api
 from clary.edge.aws.s3.door import S3Door
 from clary.edge.aws.s3.service import S3Options
 from clary.edge.forward import Routers, is_hot
+from clary.edge.patience import PatientHttp
 from clary.edge.visitor import Doorman, VisitorOptions
 from clary.environments.store import EnvironmentOptions, Environments
 from clary.kit.clock import Clock, SystemClock
@@ -135,9 +135,7 @@ async def run(settings: Settings) -> None:
         home / "run" / "routes.json", settings.account, settings.region, auth, settings.hosts, session_key.hex()
     )
     placement = LocalPlacement(LocalOptions(home, sockets, untrusted=settings.untrusted), clock, quick)
-    environments = Environments(
-        EnvironmentOptions(home / "environments", dict(os.environ), refused=settings.untrusted)
-    )
+    environments = Environments(EnvironmentOptions(home / "environments", dict(os.environ), refused=settings.untrusted))
     lender = Lender(settings.url, seal.derive("workers"))
     world = World(
         store=store,
@@ -223,7 +221,7 @@ async def run(settings: Settings) -> None:
         serving = asyncio.create_task(http.serve(sockets=[]), name="http")
         handoff = HandoffServer(
             sockets / "handoff.sock",
-            lambda: HttpToolsProtocol(config=http.config, server_state=http.server_state, app_state={}),
+            lambda: PatientHttp(config=http.config, server_state=http.server_state, app_state={}),
         )
         handoff.start()
         structlog.get_logger(__name__).info("control is up", pid=os.getpid(), version=__version__, root=root.key_id)

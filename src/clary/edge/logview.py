@@ -172,7 +172,8 @@ class Files:
     def _text(self, path: Path, line: LogLine) -> str:
         if self._as_json:
             return line.raw + "\n"
-        who = f"{path.parent.name}/{path.stem[-6:]}"
+        # A replica's file is named by its uid, whose end tells it apart; others (environment.log) by a word.
+        who = f"{path.parent.name}/{path.stem if path.stem.islower() else path.stem[-6:]}"
         if not line.ts:
             return f"[{who}] {line.raw}\n"
         facts = "".join(

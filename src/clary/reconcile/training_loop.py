@@ -96,11 +96,13 @@ class TrainingLoop:
         world = self._world
         while True:
             seen = world.store.signal.version
+            # Rows of a job that is acted for may be older than what the act writes: it waits for the next look.
+            acting = frozenset(self._acting)
             jobs = await world.store.read(unfinished)
-            using = sum(job.phase in _BUSY for job in jobs)
+            using = sum(job.phase in _BUSY or job.uid in acting for job in jobs)
             for job in jobs:
                 turn = self._turns.setdefault(job.uid, _Turn())
-                if job.uid in self._acting or world.clock.monotonic_s() < turn.not_before_s:
+                if job.uid in acting or world.clock.monotonic_s() < turn.not_before_s:
                     continue
                 have = await world.threads.run(partial(self._look, job))
                 action = plan(have, free=using < self._options.jobs_max)

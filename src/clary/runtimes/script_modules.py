@@ -1,12 +1,13 @@
 """Modules of the toolkits that scripts import: stand-ins of the same names, where the toolkits are not installed.
 
-Written from what public scripts use: `sagemaker_containers.beta.framework` (worker, encoders, content_types),
+Written from what public scripts use: `sagemaker_containers.beta.framework` (worker, encoders, content_types, errors),
 `sagemaker_inference` (content_types, decoder, encoder, errors).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from types import ModuleType
 from typing import Any
@@ -96,12 +97,17 @@ def provide() -> None:
             ClientError=codec.ClientError,
         )
         worker = _module("sagemaker_containers.beta.framework.worker", Response=Response)
+        model_dir = os.environ.get("SM_MODEL_DIR", "")
         framework = _module(
             "sagemaker_containers.beta.framework",
             content_types=content_types,
             encoders=encoders,
             errors=errors,
             worker=worker,
+            # Public scripts import these, and use nothing of them.
+            env=_module("sagemaker_containers.beta.framework.env", model_dir=model_dir),
+            modules=_module("sagemaker_containers.beta.framework.modules"),
+            transformer=_module("sagemaker_containers.beta.framework.transformer"),
         )
         beta = _module("sagemaker_containers.beta", framework=framework)
         _module("sagemaker_containers", beta=beta)

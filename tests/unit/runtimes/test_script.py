@@ -256,6 +256,34 @@ def test_results_of_every_form(tmp_path: Path, runtime: str) -> None:
     assert ask(model, "response") == Reply(b"made", "text/x; charset=utf-8", 202)
 
 
+def test_what_public_scripts_import_is_there(tmp_path: Path) -> None:
+    """The imports and the answer of the featurizer in AWS's own inference pipeline sample."""
+    model = scripted(
+        tmp_path,
+        """
+        from sagemaker_containers.beta.framework import (
+            content_types, encoders, env, modules, transformer, worker)
+        from sagemaker_inference import content_types as others, decoder, encoder, errors
+
+        def model_fn(model_dir): return None
+
+        def input_fn(input_data, content_type):
+            assert content_type == content_types.CSV == others.CSV
+            return encoders.decode(input_data, content_type)
+
+        def predict_fn(input_data, model): return input_data
+
+        def output_fn(prediction, accept):
+            if accept == "application/json":
+                body = encoders.encode({"instances": prediction.tolist()}, accept)
+                return worker.Response(body, accept, mimetype=accept)
+            return worker.Response(encoders.encode(prediction, accept), accept, mimetype=accept)
+        """,
+    )
+    assert ask(model, "1,2\n3,4") == Reply(b'{"instances": [[1.0, 2.0], [3.0, 4.0]]}', "application/json")
+    assert ask(model, "1,2\n3,4", accept="text/csv") == Reply(b"1.0,2.0\n3.0,4.0\n", "text/csv; charset=utf-8")
+
+
 # Streams
 
 

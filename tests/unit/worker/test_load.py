@@ -148,3 +148,13 @@ def test_boot_and_zygote_import_the_standard_library_only() -> None:
         cwd=Path(__file__).parents[3],
     )
     assert set(found.stdout.split()) == {"__main__", "clary"}, found.stderr
+
+
+def test_code_of_the_models_own_is_never_joined_and_never_run_twice(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text(
+        "def model_fn(model_dir): return None\ndef transform_fn(model, data, content_type, accept): return data\n"
+    )
+    outcome = load(WorkerOptions(uid="u", socket="/s", runtime="sklearn", model_dir=str(tmp_path)), 7)
+    assert isinstance(outcome, Loaded), outcome
+    assert (outcome.report.joins, outcome.report.pure) == ("never", False)

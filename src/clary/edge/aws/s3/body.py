@@ -28,6 +28,8 @@ BLOCK_BYTES = 1024 * 1024
 """What is handed to a thread at once: long enough that the hand-over costs nothing, short enough to keep few."""
 DRAIN_BYTES_MAX = 64 * 1024 * 1024
 """Of a body whose request was refused: read and dropped, so that the client sees the answer, not a reset."""
+IDLE_S = 60.0
+"""A client that sends nothing for so long is answered RequestTimeout and left; slow ones take their time."""
 _CHECKSUM = "x-amz-checksum-"
 _SETTINGS = frozenset({"x-amz-checksum-algorithm", "x-amz-checksum-type", "x-amz-checksum-mode"})
 
@@ -90,9 +92,18 @@ def read_claims(headers: Mapping[str, str]) -> Claims:
 class Body:
     """One request's body, read once."""
 
-    def __init__(self, receive: Receive, headers: Mapping[str, str], proof: Proof | None, threads: Threads) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        headers: Mapping[str, str],
+        proof: Proof | None,
+        threads: Threads,
+        idle_s: float = IDLE_S,
+    ) -> None:
         """`headers` by lower-case name; `proof` verifies signed chunks."""
         self._receive = receive
+        self._idle_s = idle_s
+        self._stalled = False
         self._headers = headers
         self._proof = proof
         self._threads = threads
@@ -153,8 +164,10 @@ class Body:
         if not self._begun and self._headers.get("expect", "").lower() == "100-continue":
             return False
         dropped = 0
-        while dropped < DRAIN_BYTES_MAX:
-            message = await self._receive()
+        while dropped < DRAIN_BYTES_MAX and not self._stalled:
+            message = await self._next()
+            if message is None:
+                break
             if message["type"] == "http.disconnect":
                 return False
             dropped += len(message.get("body", b""))
@@ -169,7 +182,9 @@ class Body:
         size = 0
         while not self._ended:
             self._begun = True
-            message = await self._receive()
+            message = await self._next()
+            if message is None:
+                raise S3Error("RequestTimeout")
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             data = message.get("body", b"")
@@ -180,6 +195,15 @@ class Body:
             if size >= BLOCK_BYTES or (self._ended and gathered):
                 yield gathered
                 gathered, size = [], 0
+
+    async def _next(self) -> Any:
+        """What the client sent next; None where it sent nothing for too long."""
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await self._receive()
+        except TimeoutError:
+            self._stalled = True
+            return None
 
     def _decoder(self, claims: Claims) -> ChunkedDecoder | None:
         if not claims.chunked:

@@ -24,6 +24,12 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if body == b"die":
             os._exit(3)
+        elif body == b"sick":
+            SICK.set()
+            self.answer(200, b"")
+        elif body.startswith(b"wait "):
+            threading.Event().wait(float(body[5:]))
+            self.answer(200, b"waited")
         elif body == b"teapot":
             self.answer(418, b"short and stout")
         elif body == b"who":

@@ -99,3 +99,27 @@ def test_a_command_that_does_not_come_up_says_how_it_ended(server: Server) -> No
     server.client("sagemaker").delete_endpoint(EndpointName="broken")
     with pytest.raises(ClientError, match="There is no image 'clary/none:latest'"):
         host(server, "none", "clary/none:latest")
+
+
+def test_the_flask_app_of_the_how_to_is_served_as_it_stands(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("flask")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "own-server.md").read_text()
+    (tmp_path / "app.py").write_text(page.split("```python\n")[1].split("```")[0])
+    command = f"{sys.executable} -m flask --app app run --port {{port}}"
+    argv = [
+        sys.executable,
+        "-m",
+        "clary.cli.main",
+        "images",
+        "add",
+        "sums",
+        "--route",
+        "/predict",
+        "--command",
+        command,
+    ]
+    subprocess.run([*argv, "--dir", str(tmp_path), "--home", str(server.home)], check=True, capture_output=True)
+    assert host(server, "sums", "clary/sums:latest")["EndpointStatus"] == "InService"
+    answer = invoke(server, "sums", b'{"rows": [[1, 2], [3, 4]]}', ContentType="application/json")
+    assert json.loads(answer["Body"].read()) == {"sums": [3, 7]}
+    server.client("sagemaker").delete_endpoint(EndpointName="sums")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -30,7 +30,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     """By lower-case name; of a repeated one the last."""
-    parts: AsyncIterator[bytes]
+    parts: AsyncGenerator[bytes, None]
     """Raises HttpError where the body breaks off or is too long. Must be read to its end, or closed."""
 
 
@@ -95,7 +95,7 @@ class HttpReplica:
 
     async def _body(
         self, connection: _Connection, method: str, status: int, headers: Mapping[str, str]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         whole = False
         try:
             size = 0

@@ -165,9 +165,7 @@ class Proxy:
             if self._retiring:
                 link.writer.write(frames.encode(Kind.DRAIN, 0, {}))
         elif frame.kind is Kind.REQUEST:
-            task = asyncio.ensure_future(self._serve(link, frame))
-            link.tasks[frame.id] = task
-            task.add_done_callback(lambda _: link.tasks.pop(frame.id, None))
+            self._take(link, frame)
         elif frame.kind is Kind.CANCEL:
             if frame.id in link.tasks:
                 link.tasks[frame.id].cancel()
@@ -178,8 +176,23 @@ class Proxy:
 
     # Requests
 
-    async def _serve(self, link: _Link, frame: Frame) -> None:
+    def _take(self, link: _Link, frame: Frame) -> None:
         reply = _Reply(link, frame)
+        task = link.tasks[frame.id] = asyncio.ensure_future(self._serve(frame, reply))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            link.tasks.pop(frame.id, None)
+            if task.cancelled():  # perhaps before its first step, where no handler of its own would run
+                reply.fail(0, "nobody waits for this request any more", b"cancelled")
+            elif task.exception() is not None:
+                self._log.write("A request failed inside the worker.", "error", cause=repr(task.exception()))
+                reply.fail(500, "the worker failed; its log says why", b"runtime")
+            self._busy_s = time.monotonic()
+            self._moved.set()
+
+        task.add_done_callback(ended)
+
+    async def _serve(self, frame: Frame, reply: _Reply) -> None:
         left_ms = frames.number(frame.head, Tag.DEADLINE_MS, round(self._options.predict_s * 1000))
         try:
             if self._report is None or self._report.state != "ready":
@@ -188,16 +201,11 @@ class Proxy:
                 reply.fail(400, "this model is not a multi-model one", b"target_model")
             else:
                 await asyncio.wait_for(self._ask(frame, reply), left_ms / 1000)
-        except asyncio.CancelledError:
-            reply.fail(0, "nobody waits for this request any more", b"cancelled")
         except (asyncio.TimeoutError, TimeoutError):
             reply.fail(0, "the server did not answer in time", b"timeout")
         except HttpError as error:
             self._log.write("A request failed.", "error", frames.text(frame.head, Tag.REQUEST_ID), cause=str(error))
             reply.fail(0, f"The server behind this endpoint failed: {error}", _LOST)
-        finally:
-            self._busy_s = time.monotonic()
-            self._moved.set()
 
     async def _ask(self, frame: Frame, reply: _Reply) -> None:
         named = ((Tag.CONTENT_TYPE, "Content-Type"), (Tag.ACCEPT, "Accept"))
@@ -232,9 +240,12 @@ class _Reply:
         head = {**_head(answer.status), **_described(answer)}
         self._write(frames.encode(Kind.CHUNK, self._frame.id, head))
         self._begun = True
-        async for part in answer.parts:
-            self._write(frames.encode(Kind.CHUNK, self._frame.id, {}, len(part)) + part)
-            await self._link.writer.drain()
+        try:
+            async for part in answer.parts:
+                self._write(frames.encode(Kind.CHUNK, self._frame.id, {}, len(part)) + part)
+                await self._link.writer.drain()
+        finally:
+            await answer.parts.aclose()
         self._write(frames.encode(Kind.END, self._frame.id, self._timings()))
 
     def fail(self, status: int, message: str, error: bytes) -> None:

@@ -240,10 +240,12 @@ class Agent:
                 return
 
     def _check_memory(self, now_s: float) -> None:
-        for slot in self._supervisor.running():
+        limited = [slot for slot in self._supervisor.running() if slot.spec.memory_bytes_max and not slot.reason]
+        sessions = processes.sessions() if limited else {}
+        for slot in limited:
             most = slot.spec.memory_bytes_max
-            if most and slot.process is not None and not slot.reason:
-                used = processes.memory_bytes(slot.process.pid, most)
+            if slot.process is not None:
+                used = processes.session_memory_bytes(sessions.get(slot.process.pid, ()), most)
                 if used > most:
                     self._journal.write(
                         "A process used more memory than its limit.", "error", uid=slot.spec.uid, used=used, limit=most

@@ -8,7 +8,8 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,6 +156,26 @@ def kill_rest(process: Process) -> None:
     except ProcessLookupError:
         pass
     kill_group(process.pid)
+
+
+def sessions() -> dict[int, list[int]]:
+    """Every process of this machine by the session that it is in; a session has its leader's pid."""
+    found: dict[int, list[int]] = {}
+    with os.scandir("/proc") as entries:
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    for pid in pids:
+        try:
+            session = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3])
+        except (OSError, IndexError, ValueError):
+            continue  # gone meanwhile
+        found.setdefault(session, []).append(pid)
+    return found
+
+
+def session_memory_bytes(pids: Collection[int], at_least: int) -> int:
+    """Memory of several processes together, as `memory_bytes` counts it: a worker and all that it started."""
+    resident = sum(memory_bytes(pid, sys.maxsize) for pid in pids)
+    return resident if resident < at_least else sum(memory_bytes(pid, 0) for pid in pids)
 
 
 def memory_bytes(pid: int, at_least: int) -> int:

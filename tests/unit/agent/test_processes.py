@@ -92,3 +92,18 @@ def test_a_log_is_cut_in_place(tmp_path: Path) -> None:
     assert journal.last_lines(tmp_path / "a.log.1", 1) == ["last"]
     assert journal.last_lines(tmp_path / "none", 1) == []
     assert not journal.cut(tmp_path / "none", 1)
+
+
+def test_what_a_worker_starts_counts_to_its_memory(tmp_path: Path) -> None:
+    child = "import time; kept = bytearray(b'x' * (64 << 20)); time.sleep(60)"
+    argv = (sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
+    process = processes.spawn(argv, {}, tmp_path / "x.log", fds=(), worker=True)
+    try:
+        until(lambda: processes.session_memory_bytes(processes.sessions()[process.pid], 0) > 64 << 20)
+        assert processes.memory_bytes(process.pid, 0) < 64 << 20
+        assert len(processes.sessions()[process.pid]) == 2
+        assert processes.session_memory_bytes((), 1) == 0
+    finally:
+        processes.send(process, signal.SIGKILL)
+        os.wait4(process.pid, 0)
+        os.close(process.pidfd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import botocore.exceptions
 import pytest
 
 from clary.domain.errors import AlreadyExists, InTransition, LimitExceeded, NotFound
-from clary.edge.aws.errors import AwsError
+from clary.edge.aws.errors import DISK_FULL, AwsError
 from clary.edge.aws.operation import Field
 from clary.edge.aws.resources import sts
 from clary.kit import sigv4
@@ -34,6 +35,7 @@ OPERATIONS = (
     operation("sagemaker", "DeleteEndpoint", InTransition("endpoint", "e", ARN)),
     operation("sagemaker", "AddTags", LimitExceeded("tags on a resource", 50, "tags")),
     operation("sagemaker", "DeleteModel", RuntimeError("secret of the house")),
+    operation("sagemaker", "ListModels", OSError(errno.ENOSPC, "No space left on device")),
     operation("sagemaker", "DeleteTags", {}, SEEN),
     operation(
         "sagemaker", "CreateEndpointConfig", {"EndpointConfigArn": ARN}, SEEN,
@@ -139,6 +141,11 @@ def test_an_unforeseen_failure_tells_the_client_nothing(served: Served) -> None:
     assert error.response["Error"]["Code"] == "InternalFailure"
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 500
     assert "secret" not in str(error)
+
+
+def test_a_full_disk_is_named(served: Served) -> None:
+    error = refusal(served.client("sagemaker").list_models)
+    assert error.response["Error"] == {"Code": "InternalFailure", "Message": DISK_FULL}
 
 
 def test_constraints_are_refused_in_the_services_words(served: Served, seen: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import urllib.error
 import urllib.request
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from clary.edge.aws.errors import DISK_FULL
+from clary.objects import writer
 from tests.support.s3 import S3Server, refused
 
 BODY = bytes(range(256)) * 8
@@ -277,3 +280,15 @@ def test_a_reader_is_not_disturbed_by_writers(s3: Any, server: S3Server, bucket:
     s3.put_object(Bucket=bucket, Key="k", Body=b"2")
     s3.delete_object(Bucket=bucket, Key="k")
     assert got["Body"].read() == b"1" * size
+
+
+def test_a_full_disk_is_named(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer, "write_all", full)
+    with refused("InternalError", 500) as answer:
+        s3.put_object(Bucket=bucket, Key="k", Body=BODY)
+    assert answer["Error"]["Message"] == DISK_FULL
+    monkeypatch.undo()
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0

@@ -32,6 +32,7 @@ from clary.edge.aws.spec import Spec
 from clary.edge.aws.validate import validate
 from clary.kit import loopback, sigv4
 from clary.kit.clock import MICROS, Clock
+from clary.kit.disk import is_full
 from clary.kit.ids import Ids
 
 
@@ -117,12 +118,8 @@ class Door:
             response = respond.error(self._spec, target, errors.unreadable(target.protocol, error.message), request_id)
         except ClientDisconnect:
             return
-        except Exception:
-            structlog.get_logger(__name__).exception(
-                "A request failed for a reason that nobody foresaw.",
-                request_id=request_id, protocol=target.protocol, operation=target.operation, path=head.path,
-            )  # fmt: skip
-            response = respond.error(self._spec, target, errors.internal(target.protocol), request_id)
+        except Exception as error:
+            response = respond.error(self._spec, target, _unforeseen(target, head, error, request_id), request_id)
         await response(scope, receive, _with_request_id(send, target, request_id))
 
     def _look(self, head: _Head) -> tuple[Target, sigv4.Claim | None, sigv4.Malformed | None]:
@@ -335,6 +332,17 @@ def _fields(head: _Head, body: bytes) -> dict[str, str]:
     if head.headers.get("content-type", FORM).startswith(FORM):
         fields |= query.form_fields(body.decode("latin-1"))
     return fields
+
+
+def _unforeseen(target: Target, head: _Head, error: Exception, request_id: str) -> AwsError:
+    """The answer to an exception, which is logged here."""
+    log = structlog.get_logger(__name__)
+    facts = {"protocol": target.protocol, "operation": target.operation, "path": head.path}
+    if is_full(error):
+        log.error("A request found the disk full.", request_id=request_id, error=str(error), **facts)
+        return errors.disk_full(target.protocol)
+    log.error("A request failed for a reason that nobody foresaw.", request_id=request_id, exc_info=error, **facts)
+    return errors.internal(target.protocol)
 
 
 def _nobody(target: Target, claim: sigv4.Claim | None) -> str:

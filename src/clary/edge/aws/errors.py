@@ -100,6 +100,14 @@ def internal(protocol: str) -> AwsError:
     )
 
 
+DISK_FULL = "The disk that holds HOME is full. Make room on the server's machine and try again."
+
+
+def disk_full(protocol: str) -> AwsError:
+    """For a write that found no room: nobody's bug, and the client may say it to whoever can help."""
+    return AwsError("InternalError" if protocol == "s3" else "InternalFailure", DISK_FULL, 500)
+
+
 def unreadable(protocol: str, message: str) -> AwsError:
     """A body whose types do not fit."""
     return AwsError("MalformedInput" if protocol == "query" else "SerializationException", message)

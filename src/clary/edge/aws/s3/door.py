@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clary.domain.errors import DomainError, NotFound
-from clary.edge.aws.errors import AwsError
+from clary.edge.aws.errors import DISK_FULL, AwsError
 from clary.edge.aws.operation import Answer, Call, Operation
 from clary.edge.aws.protocols import rest_xml
 from clary.edge.aws.protocols.rest_xml import Incoming
@@ -30,6 +30,7 @@ from clary.edge.aws.s3.respond import GoneResponse, encode, failure, identity
 from clary.edge.aws.s3.routes import Routes, routes
 from clary.edge.aws.s3.service import S3Options, Service
 from clary.edge.aws.validate import lower_first
+from clary.kit.disk import is_full
 from clary.kit.sigv4 import Proof
 from clary.kit.threads import Threads
 from clary.objects.records import Bucket
@@ -117,11 +118,8 @@ class S3Door:
         except AwsError:
             await body.drain()
             raise
-        except Exception:
-            structlog.get_logger(__name__).exception(
-                "An S3 request failed for a reason that nobody foresaw.", request_id=request_id
-            )
-            response = failure(S3Error("InternalError"), request_id, request)
+        except Exception as error:
+            response = failure(_unforeseen(error, request_id), request_id, request)
         # A body that is left unread would be taken for the next request.
         if body.unread and not await body.drain():
             response.headers["connection"] = "close"
@@ -198,6 +196,16 @@ class S3Door:
 
 def _labels(target: Address) -> dict[str, str]:
     return {name: value for name, value in (("Bucket", target.bucket), ("Key", target.key)) if value}
+
+
+def _unforeseen(error: Exception, request_id: str) -> S3Error:
+    """The answer to an exception, which is logged here."""
+    log = structlog.get_logger(__name__)
+    if is_full(error):
+        log.error("An S3 request found the disk full.", request_id=request_id, error=str(error))
+        return S3Error("InternalError", DISK_FULL)
+    log.error("An S3 request failed for a reason that nobody foresaw.", request_id=request_id, exc_info=error)
+    return S3Error("InternalError")
 
 
 def _check_refused(operation: Operation, members: Mapping[str, Any], model: OperationModel) -> None:

@@ -124,14 +124,6 @@ def arn(record: EndpointRecord) -> str:
     return arn_of(KIND.noun, record.scope, record.name)
 
 
-async def uid_of(desk: Desk, caller: Caller, name: str) -> str:
-    """The uid behind a name, for logs; NotFound."""
-    row = await desk.store.read(lambda connection: find(connection, endpoints, caller.scope, name))
-    if row is None:
-        raise not_found(KIND, caller, name)
-    return str(row.uid)
-
-
 def frozen(connection: Connection, desk: Desk, caller: Caller, config_name: str, now_us: int) -> Revision:
     """The revision that a configuration and its models make now. Raises NotFound for any of them."""
     config = find(connection, configs_table, caller.scope, config_name)

@@ -7,7 +7,6 @@ import uuid
 from typing import Protocol
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-ULID_CHARS = 26
 
 
 class Ids(Protocol):

@@ -13,7 +13,6 @@ from clary.domain.principal import Scope
 
 PAGE_DEFAULT = 10
 """MaxResults where it is not given (ListEndpoints, API reference)."""
-PAGE_MAX = 100
 
 
 @dataclass(frozen=True)

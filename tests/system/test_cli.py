@@ -66,12 +66,12 @@ def test_from_a_file_to_an_endpoint_and_back_to_nothing(server: Server, model_fi
     described = document(clary(server, "describe", "fraud", "--json"))
     assert described["variants"][0]["artifact"] == made["artifact"]  # type: ignore[index]
 
-    again = clary(server, "deploy", str(model_file), "--name", "fraud")
-    assert again.returncode == Exit.REFUSED
-    assert "`clary delete Fraud` first" in again.stderr
+    again = document(clary(server, "deploy", str(model_file), "--name", "fraud", "--json"))
+    assert (again["name"], again["version"]) == ("Fraud", 2)
 
     deleted = document(clary(server, "delete", "Fraud", "--yes", "--json"))
-    assert [thing["kind"] for thing in deleted["deleted"]] == ["endpoint", "config", "model", "artifact"]  # type: ignore[attr-defined]
+    kinds = [thing["kind"] for thing in deleted["deleted"]]  # type: ignore[attr-defined]
+    assert kinds == ["endpoint", *["config", "model", "artifact"] * 2]
     for kind in ("endpoints", "configs", "models"):
         assert document(clary(server, "list", kind, "--json")) == {kind: []}
     bucket = str(made["artifact"]).split("/")[2]

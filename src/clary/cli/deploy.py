@@ -124,7 +124,10 @@ def deploy(
     told = read_sample(sample, found.runtime) if sample is not None else None
     api = Api(find(url, home, region, profile))
     old = describe_or_none(api, "DescribeEndpoint", EndpointName=name)
-    now = size_now(api, name) if old is not None and old["EndpointStatus"] == "InService" else None
+    now = None
+    if old is not None:
+        name = str(old["EndpointName"])  # in its own case: what deploy makes is tagged with it
+        now = size_now(api, name) if old["EndpointStatus"] == "InService" else None
     if old is not None and now is None:
         make_room(api, name, say)
     size = now or (1, INSTANCE_TYPE)

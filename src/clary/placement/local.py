@@ -82,6 +82,10 @@ class LocalPlacement:
         self._moved = asyncio.Event()
         self._tasks: Tasks | None = None
         self._observed: dict[str, Observed] = {}
+        self._leaving: set[str] = set()
+        """Replicas off the table whose process the agent has not told the end of."""
+        self._running: set[str] = set()
+        """What the agent lists while a watch begins."""
         self._links: dict[str, tuple[ReplicaLink, asyncio.Task[None]]] = {}
         self._table = {spec.uid: spec for spec in read_table(self._path)}
         for spec in self._table.values():
@@ -133,7 +137,7 @@ class LocalPlacement:
             await self._tell_agent()
 
     def observed(self) -> Mapping[str, ReplicaState]:
-        """The state of every replica in the table."""
+        """The state of every replica in the table, and of those off it until their process has ended."""
         return {uid: seen.state for uid, seen in self._observed.items()}
 
     async def changes(self) -> AsyncIterator[None]:
@@ -271,6 +275,7 @@ class LocalPlacement:
 
     async def _event(self, message: Mapping[str, Any]) -> None:
         uid = str(message.get("uid", ""))
+        self._follow_ends(uid, str(message["event"]))
         seen = self._observed.get(uid)
         if seen is not None and message["event"] in ("started", "running", "adopted", "exited"):
             seen.process_event(AgentEvent.of(message))
@@ -278,6 +283,18 @@ class LocalPlacement:
             await self._verdict(uid, message)
         elif message["event"] == "running" and "verdict" in message:
             await self._verdict(uid, message["verdict"])
+
+    def _follow_ends(self, uid: str, event: str) -> None:
+        """Forget replicas off the table as they end; a watch that begins tells of ends between it and the last one."""
+        if event == "hello":
+            self._running.clear()
+        elif event == "running":
+            self._running.add(uid)
+        ended = {uid} if event == "exited" else self._leaving - self._running if event == "synced" else set()
+        for gone in ended & self._leaving:
+            self._leaving.remove(gone)
+            del self._observed[gone]
+            self._changed()
 
     async def _verdict(self, zygote: str, said: Mapping[str, Any]) -> None:
         """Keep what a zygote's probe found, for the next one of the same environment."""
@@ -311,10 +328,13 @@ class LocalPlacement:
     def _watch_replicas(self) -> None:
         """One link for each replica of the table, none for others."""
         wanted = {uid: spec for uid, spec in self._table.items() if spec.kind == "worker"}
-        for uid in [uid for uid in self._observed if uid not in wanted]:
-            del self._observed[uid]
+        for uid in [uid for uid in self._observed if uid not in wanted and uid not in self._leaving]:
             if uid in self._links:
                 self._links.pop(uid)[1].cancel()
+            if self._observed[uid].state.pid:
+                self._leaving.add(uid)
+            else:  # it never ran, as far as is known: the agent will tell of no end
+                del self._observed[uid]
         for uid, spec in wanted.items():
             if uid not in self._observed:
                 self._observe(spec)
@@ -329,8 +349,9 @@ class LocalPlacement:
     async def _check_times(self) -> None:
         while True:
             await self._clock.sleep(_CHECK_S)
-            for seen in list(self._observed.values()):
-                seen.check_time()
+            for uid, seen in list(self._observed.items()):
+                if uid not in self._leaving:
+                    seen.check_time()
 
     def _changed(self) -> None:
         self._version += 1

@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NEEDS = {"churn": ("mlflow", "pandas"), "tweets": ("sklearn_crfsuite",)}
+"""Modules of tutorials that are no part of every environment."""
 SERVED_AT = "http://127.0.0.1:8430"
 """What pages call the server; replaced by where the test's one is."""
 

@@ -10,12 +10,14 @@ import pytest
 
 from clary.cli.connect import find
 from clary.cli.exec import environment
-from tests.docs.pages import ROOT, Step, pages, prepare, run, steps
+from tests.docs.pages import NEEDS, ROOT, Step, pages, prepare, run, steps
 from tests.support.server import Server
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
+    for module in NEEDS.get(page.stem, ()):
+        pytest.importorskip(module)
     (tmp_path / "home").mkdir()
     prepare(page, tmp_path / "work")
     with Server(tmp_path / "home") as server:

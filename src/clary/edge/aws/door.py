@@ -22,6 +22,7 @@ from clary.domain.principal import Scope as Place
 from clary.edge.aws import errors, respond
 from clary.edge.aws.detect import FORM, Target, detect
 from clary.edge.aws.errors import AwsError
+from clary.edge.aws.expect import expecting
 from clary.edge.aws.operation import Answer, Call, Members, Operation
 from clary.edge.aws.protocols import json, query, rest_json
 from clary.edge.aws.protocols.values import Unreadable
@@ -104,6 +105,7 @@ class Door:
         assert scope["type"] == "http", "the application around the door answers for lifespan"
         request_id = self._ids.request_id()
         head = _head_of(scope)
+        receive, send = expecting(head.headers, receive, send)
         request = Request(scope, receive)
         target, claim, malformed = self._look(head)
         try:

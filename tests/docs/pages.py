@@ -15,6 +15,10 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NEEDS = {"churn": ("mlflow", "pandas"), "tweets": ("sklearn_crfsuite",)}
 """Modules of tutorials that are no part of every environment."""
+SLOW = frozenset({"tweets"})
+"""Tutorials that `make check-all` runs, and `make check` does not."""
+PAGE_S = 240
+"""Seconds for the commands of one page, on a machine that has much else to do."""
 SERVED_AT = "http://127.0.0.1:8430"
 """What pages call the server; replaced by where the test's one is."""
 
@@ -76,7 +80,7 @@ def run(text: str, url: str, env: Mapping[str, str], folder: Path) -> list[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PAGE_S,
         check=False,
     )
     said = re.split(r"\n@@@ (\d+)\n", done.stdout)

@@ -10,11 +10,16 @@ import pytest
 
 from clary.cli.connect import find
 from clary.cli.exec import environment
-from tests.docs.pages import NEEDS, ROOT, Step, pages, prepare, run, steps
+from tests.docs.pages import NEEDS, PAGE_S, ROOT, SLOW, Step, pages, prepare, run, steps
 from tests.support.server import Server
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.timeout(PAGE_S + 60)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page.stem in SLOW else ()) for page in pages()],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_the_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
     for module in NEEDS.get(page.stem, ()):
         pytest.importorskip(module)
@@ -23,6 +28,7 @@ def test_the_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
     with Server(tmp_path / "home") as server:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLARY_"))}
         clean |= {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        clean["OMP_NUM_THREADS"] = "1"  # threads that wait by turning would slow the other tests down
         target = find(server.url, server.home, None, None, clean)
         assert not run(page.read_text(), server.url, environment(target, clean), tmp_path / "work")
 

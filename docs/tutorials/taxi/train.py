@@ -19,7 +19,7 @@ def rides(month):
 
 
 features, minutes = rides("2023-01")
-model = make_pipeline(SimpleImputer(), HistGradientBoostingRegressor(max_iter=200, random_state=0))
+model = make_pipeline(SimpleImputer(), HistGradientBoostingRegressor(max_iter=100, learning_rate=0.2, random_state=0))
 model.fit(features, minutes)
 
 features, minutes = rides("2023-02")

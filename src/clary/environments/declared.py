@@ -25,6 +25,7 @@ LINES_MAX = 2000
 PYTHON_MIN = (3, 9)
 """What a worker runs on."""
 
+_MOUNT = "/opt/ml/model"
 _NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)")
 _OPTION = re.compile(r"^(--?[A-Za-z-]+)(?:[ =]\s*|\s*)(.*)$")
 _VERSION = re.compile(r"(\d+)\.(\d+)")
@@ -67,9 +68,12 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def declared_by(model_dir: Path) -> Declared | None:
-    """What the artifact in `model_dir` needs; None where it does not say. Raises ArtifactError for a broken file."""
-    for folder in _folders(model_dir):
+def declared_by(model_dir: Path, submit: str = "") -> Declared | None:
+    """What the artifact in `model_dir` needs; None where it does not say. Raises ArtifactError for a broken file.
+
+    `submit`: SAGEMAKER_SUBMIT_DIRECTORY, where it names a folder of the artifact.
+    """
+    for folder in _folders(model_dir, submit):
         for name in FILES:
             path = folder / name
             if path.is_file():
@@ -77,7 +81,11 @@ def declared_by(model_dir: Path) -> Declared | None:
     return None
 
 
-def _folders(model_dir: Path) -> Iterator[Path]:
+def _folders(model_dir: Path, submit: str) -> Iterator[Path]:
+    if submit and "://" not in submit:
+        inside = (model_dir / submit.removeprefix(_MOUNT).lstrip("/")).resolve()
+        if inside.is_relative_to(model_dir.resolve()):
+            yield model_dir / inside.relative_to(model_dir.resolve())
     yield model_dir / "code"
     yield model_dir
     if not (model_dir / MLMODEL).is_file():

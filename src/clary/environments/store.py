@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clary.domain.errors import ArtifactError
+from clary.domain.model import SUBMIT_DIRECTORY
 from clary.environments.build import Recipe, build
 from clary.environments.declared import Declared, declared_by
 from clary.environments.needs import lean, needs_of
@@ -86,7 +87,7 @@ class Environments:
         self._now_s = now_s
         self._lock = threading.Lock()
         self._flying: dict[str, _Flight] = {}
-        self._keys: dict[tuple[Path, str, str, bool], str] = {}
+        self._keys: dict[tuple[Path, str, str, str, bool], str] = {}
         options.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for rest in options.root.iterdir():
             if rest.name.startswith((_NEW, _OLD)):
@@ -126,7 +127,8 @@ class Environments:
 
     def key_of(self, model_dir: Path, runtime: str, env: Mapping[str, str]) -> str:
         """The environment's name on disk, empty where the artifact needs none. Artifacts never change: remembered."""
-        about = (model_dir, runtime, env.get(VARIABLE, ""), "python" in allowed(env))
+        told = (env.get(VARIABLE, ""), env.get(SUBMIT_DIRECTORY, ""))
+        about = (model_dir, runtime, *told, "python" in allowed(env))
         found = self._keys.get(about)
         if found is None:
             recipe = self._recipe(model_dir, runtime, env)
@@ -149,7 +151,7 @@ class Environments:
         return removed
 
     def _recipe(self, model_dir: Path, runtime: str, env: Mapping[str, str]) -> Recipe | None:
-        declared = None if _wants_own(env) else declared_by(model_dir)
+        declared = None if _wants_own(env) else declared_by(model_dir, env.get(SUBMIT_DIRECTORY, ""))
         if declared is None:
             return None
         requirements, notes = lean(runtime, declared)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Mapping, Optional, Union  # noqa: UP035 - Python 3.9
 
+from clary.domain.model import SUBMIT_DIRECTORY
 from clary.domain.signature import Example, ModelSignature
 from clary.runtimes.base import Joins, LoadError, LoadOptions, Model, ModelError, Runtime, joins_of
 from clary.runtimes.handler import Handler
 from clary.runtimes.registry import UnknownRuntimeError, runtime_named
+from clary.runtimes.script_source import PROGRAM
 from clary.worker import describe
 from clary.worker.guard import Guard
 from clary.worker.options import WorkerOptions
@@ -92,7 +94,7 @@ _LISTED = 10
 def _refuse_code(runtime: Runtime, model_dir: Path, env: Mapping[str, str]) -> None:
     """A server that trusts no model runs none of its code."""
     scripts = [path.name for path in sorted((model_dir / "code").glob("**/*.py"))]
-    if scripts or "SAGEMAKER_PROGRAM" in env or not runtime.pure:
+    if scripts or env.get(PROGRAM) or env.get(SUBMIT_DIRECTORY) or not runtime.pure:
         what = f"brings the script {scripts[0]}" if scripts else f"runs code of its own (runtime {runtime.name})"
         raise LoadError(
             f"The model {what}; this server trusts no model (--untrusted).",

@@ -56,6 +56,18 @@ def test_code_comes_before_the_top_and_a_python_env_before_a_list(tmp_path: Path
     assert declared_by(tmp_path).requirements == ("code",)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("submit", ["src", "/opt/ml/model/src", "src/"])
+def test_the_folder_of_the_scripts_comes_first(submit: str, tmp_path: Path) -> None:
+    written(tmp_path, {"src/requirements.txt": "mine", "code/requirements.txt": "other"})
+    found = declared_by(tmp_path, submit)
+    assert found is not None
+    assert (found.source, found.requirements) == ("src/requirements.txt", ("mine",))
+    for elsewhere in ("s3://b/sourcedir.tar.gz", "/etc", "../..", "missing"):
+        found = declared_by(tmp_path, elsewhere)
+        assert found is not None
+        assert found.source == "code/requirements.txt"
+
+
 def test_an_mlflow_folder_below_the_top(tmp_path: Path) -> None:
     env = 'python: "3.11.9"\nbuild_dependencies: [pip==23]\ndependencies:\n- -r requirements.txt\n'
     files = {

@@ -104,6 +104,7 @@ def test_the_algorithm_from_csv_to_a_live_endpoint(server: Server, sagemaker: An
     ]  # fmt: skip
     assert all(t["EndTime"] >= t["StartTime"] for t in job["SecondaryStatusTransitions"])
     assert {m["MetricName"] for m in job["FinalMetricDataList"]} == {"train:rmse", "validation:rmse"}
+    assert job["OutputDataConfig"]["KmsKeyId"] == ""
     assert job["InputDataConfig"] == request("x", BUCKET)["InputDataConfig"]
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
 

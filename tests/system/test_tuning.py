@@ -43,6 +43,8 @@ def tuning(name: str, config: dict[str, Any], definition: dict[str, Any]) -> dic
     """CreateHyperParameterTuningJob's members from a training's."""
     training = {key: value for key, value in definition.items() if key not in ("TrainingJobName", "HyperParameters")}
     training["StaticHyperParameters"] = definition["HyperParameters"]
+    # Where the SageMaker SDK puts it.
+    training["HyperParameterTuningResourceConfig"] = training.pop("ResourceConfig")
     return {
         "HyperParameterTuningJobName": name,
         "HyperParameterTuningJobConfig": config,

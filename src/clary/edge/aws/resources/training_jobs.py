@@ -206,6 +206,7 @@ def spec_of(members: Members, hyperparameters: dict[str, str]) -> TrainingSpec:
             raise Invalid(f"ResourceConfig.{field} is missing.")
     stopping = members.get("StoppingCondition", {})
     kept = {name: json.dumps(members[name]) for name in KEPT if name in members}
+    kept["OutputDataConfig"] = json.dumps(output_members(output))
     kept["StoppingCondition"] = json.dumps({"MaxRuntimeInSeconds": MAX_RUNTIME_S, **stopping})
     return TrainingSpec(
         image=image_uri,
@@ -228,6 +229,11 @@ def spec_of(members: Members, hyperparameters: dict[str, str]) -> TrainingSpec:
         traffic_encryption=members.get("EnableInterContainerTrafficEncryption", False),
         kept=kept,
     )
+
+
+def output_members(output: Mapping[str, Any]) -> dict[str, Any]:
+    """OutputDataConfig as it is described: SDKs read KmsKeyId whether it was given or not, as the service has it."""
+    return {"KmsKeyId": "", **output}
 
 
 def _channel(members: Mapping[str, Any]) -> Channel:

@@ -16,7 +16,7 @@ from clary.edge.aws.operation import Call, Field, Members, Operation
 from clary.edge.aws.resources.endpoints import HoldOptions, hold_s
 from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
 from clary.edge.aws.resources.members import caller_of, given, instant, tags_of
-from clary.edge.aws.resources.training_jobs import JOB_FIELDS, JOB_NOTES, spec_of
+from clary.edge.aws.resources.training_jobs import JOB_FIELDS, JOB_NOTES, output_members, spec_of
 from clary.reconcile.tuning import trial_of
 from clary.store.named import PAGE_DEFAULT, After
 from clary.store.training import TrainingJob
@@ -38,7 +38,11 @@ CREATE_FIELDS = {
     _DEFINITION + "TuningObjective": _R,
     _DEFINITION + "HyperParameterRanges": _R,
     _DEFINITION + "StaticHyperParameters": _S,
-    _DEFINITION + "HyperParameterTuningResourceConfig": _R,
+    _DEFINITION + "HyperParameterTuningResourceConfig": _S,
+    _DEFINITION + "HyperParameterTuningResourceConfig.VolumeSizeInGB": _K,
+    _DEFINITION + "HyperParameterTuningResourceConfig.VolumeKmsKeyId": _K,
+    _DEFINITION + "HyperParameterTuningResourceConfig.AllocationStrategy": _R,
+    _DEFINITION + "HyperParameterTuningResourceConfig.InstanceConfigs": _R,
     "TrainingJobDefinitions": _R,
     "WarmStartConfig": _R,
     "Tags": _S,
@@ -52,7 +56,10 @@ CREATE_NOTES = {
     _DEFINITION + "DefinitionName": "Tells several definitions apart; there is one.",
     _DEFINITION + "TuningObjective": "Belongs to several definitions; give HyperParameterTuningJobObjective.",
     _DEFINITION + "HyperParameterRanges": "Belongs to several definitions; give ParameterRanges.",
-    _DEFINITION + "HyperParameterTuningResourceConfig": "Give ResourceConfig.",
+    _DEFINITION + "HyperParameterTuningResourceConfig.VolumeSizeInGB": "Jobs use the disk below HOME.",
+    _DEFINITION + "HyperParameterTuningResourceConfig.VolumeKmsKeyId": "Jobs use the disk below HOME; encrypt that.",
+    _DEFINITION + "HyperParameterTuningResourceConfig.AllocationStrategy": "Give InstanceType and InstanceCount.",
+    _DEFINITION + "HyperParameterTuningResourceConfig.InstanceConfigs": "Give InstanceType and InstanceCount.",
     "TrainingJobDefinitions": "One definition is served: TrainingJobDefinition.",
     "WarmStartConfig": "Every search starts anew.",
     "Autotune": "Give ranges.",
@@ -121,7 +128,7 @@ def _spec(members: Members) -> TuningSpec:
         strategy=config["Strategy"],
         maximize=objective["Type"] == "Maximize",
         metric=objective["MetricName"],
-        definition=spec_of(definition, dict(definition.get("StaticHyperParameters", {}))),
+        definition=spec_of(_with_resources(definition), dict(definition.get("StaticHyperParameters", {}))),
         numbers=(
             *(_number(found, integer=True) for found in ranges.get("IntegerParameterRanges", ())),
             *(_number(found, integer=False) for found in ranges.get("ContinuousParameterRanges", ())),
@@ -137,8 +144,18 @@ def _spec(members: Members) -> TuningSpec:
         seed=config.get("RandomSeed"),
         definition_name=definition.get("DefinitionName", ""),
         config=json.dumps(config),
-        described=json.dumps(definition),
+        described=json.dumps({**definition, "OutputDataConfig": output_members(definition["OutputDataConfig"])}),
     )
+
+
+def _with_resources(definition: Members) -> Members:
+    """A definition whose instance stands in ResourceConfig, whichever of its two places it was given in."""
+    resources = definition.get("HyperParameterTuningResourceConfig")
+    if resources is None:
+        return definition
+    if "ResourceConfig" in definition:
+        raise Invalid("ResourceConfig and HyperParameterTuningResourceConfig exclude each other; give one of them.")
+    return {**definition, "ResourceConfig": resources}
 
 
 def _number(found: Mapping[str, Any], *, integer: bool) -> NumberRange:

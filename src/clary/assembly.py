@@ -42,6 +42,7 @@ from clary.edge.aws.resources import (
     endpoint_configs,
     endpoints,
     iam,
+    logs_put,
     models,
     runtime,
     sts,
@@ -266,6 +267,7 @@ def operations(
         *sts.operations(desk, sessions),
         *iam.operations(desk),
         *logs_api.operations(keeper),
+        *logs_put.operations(keeper),
     )
 
 

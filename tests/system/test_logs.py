@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,48 @@ def test_what_is_not_there_is_named(talkative: Server) -> None:
         assert refused.value.response["Error"]["Code"] == "InvalidParameterException"
 
 
+def test_groups_of_ones_own_hold_what_is_put(talkative: Server) -> None:
+    logs = talkative.client("logs")
+    mine = {"logGroupName": "/my/app", "logStreamName": "a/1"}
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.create_log_stream(**mine)
+    logs.create_log_group(logGroupName="/my/app")
+    logs.create_log_stream(**mine)
+    for again in (lambda: logs.create_log_group(logGroupName="/my/app"), lambda: logs.create_log_stream(**mine)):
+        with pytest.raises(logs.exceptions.ResourceAlreadyExistsException):
+            again()
+    logs.put_retention_policy(logGroupName="/my/app", retentionInDays=7)
+    assert logs.describe_log_groups(logGroupNamePrefix="/my")["logGroups"][0]["retentionInDays"] == 7
+    now_ms = round(time.time() * 1000)
+    events = [{"timestamp": now_ms - back, "message": f"{back}\nms ago"} for back in (2000, 1000)]
+    logs.put_log_events(**mine, logEvents=events)
+    later = [{"timestamp": now_ms - 1500, "message": "between"}, {"timestamp": now_ms + 10**7, "message": "too new"}]
+    assert logs.put_log_events(**mine, logEvents=later)["rejectedLogEventsInfo"] == {"tooNewLogEventStartIndex": 1}
+    read = logs.get_log_events(**mine, startFromHead=True)
+    assert [event["message"] for event in read["events"]] == ["2000\nms ago", "between", "1000\nms ago"]
+    assert (
+        logs.filter_log_events(logGroupName="/my/app", filterPattern="between")["events"][0]["timestamp"]
+        == now_ms - 1500
+    )
+    with pytest.raises(logs.exceptions.InvalidParameterException, match="in chronological order"):
+        logs.put_log_events(**mine, logEvents=events[::-1])
+    logs.delete_log_stream(**mine)
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.get_log_events(**mine)
+    logs.delete_log_group(logGroupName="/my/app")
+    assert logs.describe_log_groups(logGroupNamePrefix="/my")["logGroups"] == []
+
+
+def test_what_a_replica_writes_is_the_servers(talkative: Server) -> None:
+    logs = talkative.client("logs")
+    stream = {"logGroupName": GROUP, "logStreamName": f"AllTraffic/{log_file(talkative).stem}"}
+    event = [{"timestamp": round(time.time() * 1000), "message": "forged"}]
+    with pytest.raises(logs.exceptions.InvalidParameterException, match="written by the server alone"):
+        logs.put_log_events(**stream, logEvents=event)
+    with pytest.raises(logs.exceptions.OperationAbortedException):
+        logs.delete_log_group(logGroupName=GROUP)
+
+
 def test_logs_outlive_their_endpoint(talkative: Server) -> None:
     sagemaker, logs = talkative.client("sagemaker"), talkative.client("logs")
     sagemaker.delete_endpoint(EndpointName="talkative")
@@ -135,3 +178,6 @@ def test_logs_outlive_their_endpoint(talkative: Server) -> None:
         lambda: logs.filter_log_events(logGroupName=GROUP, filterPattern='"The replica stopped."')["events"],
         "the last line",
     )
+    logs.delete_log_group(logGroupName=GROUP)
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.filter_log_events(logGroupName=GROUP)

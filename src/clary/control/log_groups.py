@@ -2,6 +2,7 @@
 
     /aws/sagemaker/Endpoints/NAME      stream VARIANT/REPLICA, file HOME/logs/endpoints/UID/VARIANT/REPLICA.log
     /aws/sagemaker/TrainingJobs        stream JOB/algo-1-CREATED, file HOME/logs/training/UID/algo-1.log
+    any other                          made and written by users: telemetry/log_groups_own.py
 
 A group outlives its endpoint: `owner.json` in an endpoint's folder says whose it was.
 """
@@ -9,6 +10,7 @@ A group outlives its endpoint: `owner.json` in an endpoint's folder says whose i
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from clary.kit.clock import MICROS, Clock
 from clary.kit.threads import Threads
 from clary.store.tables import endpoints, training_jobs
 from clary.telemetry.log_events import Stream
+from clary.telemetry.log_groups_own import OwnGroup, OwnGroups
 from clary.telemetry.log_times import LOOK_S, LogTimes
 
 ENDPOINTS = "/aws/sagemaker/Endpoints/"
@@ -43,6 +46,8 @@ class Group:
     name: str
     created_us: int
     streams: tuple[Stream, ...]
+    retention_days: int = 0
+    """0: for ever."""
 
 
 class LogKeeper:
@@ -51,6 +56,7 @@ class LogKeeper:
     def __init__(self, desk: Desk, logs: Path, threads: Threads, clock: Clock) -> None:
         """`logs`: HOME/logs."""
         self.times = LogTimes()
+        self.own = OwnGroups(logs / "groups")
         self.threads = threads
         self._desk = desk
         self._logs = logs
@@ -76,11 +82,51 @@ class LogKeeper:
         if ENDPOINTS.startswith(prefix) or prefix.startswith(ENDPOINTS):
             wanted = [uid for uid, owner in self._owners.items() if _belongs(owner, scope, prefix)]
             found += await self.threads.run(lambda: self._endpoints(wanted))
-        return sorted(found, key=lambda group: group.name)
+        own = await self.threads.run(lambda: self.own.all(scope.account, scope.region))
+        by_name = {group.name: group for group in found}
+        for one in own:
+            if one.name.startswith(prefix):
+                by_name[one.name] = self._merged(scope, one, by_name.get(one.name))
+        return sorted(by_name.values(), key=lambda group: group.name)
+
+    def now_us(self) -> int:
+        """The clock's."""
+        return self._clock.now_us()
+
+    async def forget(self, scope: Scope, group: Group) -> bool:
+        """Delete a group and all it holds; False where an endpoint or job that exists writes into it."""
+        if group.name == TRAINING:
+            return False
+        mine = [uid for uid, owner in self._owners.items() if _belongs(owner, scope, group.name)]
+        gone = [uid for uid in mine if ENDPOINTS + self._owners[uid].name == group.name]
+
+        def exist(connection: Connection) -> bool:
+            return connection.execute(select(endpoints.c.uid).where(endpoints.c.uid.in_(gone))).first() is not None
+
+        if await self._desk.store.read(exist):
+            return False
+
+        def remove() -> None:
+            self.own.remove(scope.account, scope.region, group.name)
+            for uid in gone:
+                shutil.rmtree(self._logs / "endpoints" / uid, ignore_errors=True)
+                self._owners.pop(uid, None)
+
+        await self.threads.run(remove)
+        return True
+
+    def _merged(self, scope: Scope, own: OwnGroup, found: Group | None) -> Group:
+        streams = [
+            Stream(name, self.own.path_of(scope.account, scope.region, own.name, name), created_us, put=True)
+            for name, created_us in own.streams.items()
+        ]
+        streams += found.streams if found is not None else ()
+        ordered = tuple(sorted(streams, key=lambda stream: stream.name))
+        return Group(own.name, own.created_us, ordered, own.retention_days)
 
     def look(self, streams: tuple[Stream, ...]) -> None:
         """Note how far these files are now; before reading them. Blocking."""
-        self.times.look([stream.path for stream in streams], self._clock.now_us())
+        self.times.look([stream.path for stream in streams if not stream.put], self._clock.now_us())
 
     async def _training(self, scope: Scope, prefix: str) -> list[Group]:
         def work(connection: Connection) -> list[tuple[str, str, int]]:

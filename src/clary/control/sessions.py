@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import re
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from clary.control import iam
 from clary.control.desk import Caller, Deed, Desk
-from clary.domain.errors import Invalid
+from clary.domain.errors import Invalid, NotFound
 from clary.kit.clock import MICROS
 from clary.store.records import record
 from clary.store.sessions import Session, Sessions, new_key_pair
@@ -71,6 +73,7 @@ async def assume_role(
     if who.temporary and wanted_s > ROLE_DEFAULT_S:
         text = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
         raise Invalid(text)
+    await _check_duration(desk, caller, role["name"], wanted_s)
     parent = who.parent if who.temporary else who.key_id
     session = _role_session(role_arn, name, desk.clock.now_us() // MICROS + wanted_s)
     await _note(desk, caller, "AssumeRole", role_arn, "role")
@@ -100,6 +103,14 @@ def worker_credentials(sessions: Sessions, role_arn: str, name: str, now_us: int
     They hold with and without --auth: a worker that outlives a restart goes on.
     """
     return _made(sessions, _role_session(role_arn, name, now_us // MICROS + ROLE_DEFAULT_S))
+
+
+async def _check_duration(desk: Desk, caller: Caller, role: str, wanted_s: int) -> None:
+    """A role that was created says how long its sessions may be; Invalid."""
+    with contextlib.suppress(NotFound):
+        longest_s = (await iam.get_role(desk, caller, role)).spec.session_s
+        if wanted_s > longest_s:
+            raise Invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 
 
 def _role(role_arn: str) -> re.Match[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clary.telemetry.log_files import parse_line
+from clary.telemetry.log_groups_own import read_events
 from clary.telemetry.log_times import LINE_BYTES_MAX, LogTimes, Window, first_window
 
 _BLOCK_BYTES = 256 << 10
@@ -60,6 +61,8 @@ class Stream:
     name: str
     path: Path
     created_us: int
+    put: bool = False
+    """Of events that users put, with times of their own (log_groups_own)."""
 
     @property
     def number(self) -> int:
@@ -69,6 +72,11 @@ class Stream:
 
 def forward(times: LogTimes, stream: Stream, start_ms: int, end_ms: int, after: Position | None) -> Iterator[Event]:
     """Events from `start_ms` to before `end_ms`, oldest first, beyond `after`."""
+    if stream.put:
+        for event in _put(stream):
+            if start_ms <= event.position.ms < end_ms and (after is None or event.position > after):
+                yield event
+        return
     windows = times.windows(stream.path)
     from_ms = max(start_ms, after.ms if after is not None else 0)
     for window in windows[first_window(windows, from_ms * 1000) :]:
@@ -81,6 +89,11 @@ def forward(times: LogTimes, stream: Stream, start_ms: int, end_ms: int, after: 
 
 def backward(times: LogTimes, stream: Stream, start_ms: int, end_ms: int, before: Position | None) -> Iterator[Event]:
     """Events from `start_ms` to before `end_ms`, newest first, older than `before`."""
+    if stream.put:
+        for event in reversed(_put(stream)):
+            if start_ms <= event.position.ms < end_ms and (before is None or event.position < before):
+                yield event
+        return
     for window in reversed(times.windows(stream.path)):
         if window.until_us // 1000 < start_ms:
             return
@@ -89,6 +102,16 @@ def backward(times: LogTimes, stream: Stream, start_ms: int, end_ms: int, before
         for event in reversed(list(_window(stream, window))):
             if start_ms <= event.position.ms < end_ms and (before is None or event.position < before):
                 yield event
+
+
+def _put(stream: Stream) -> list[Event]:
+    """All of a stream that users write, in the order of its times: they may put older events after newer ones."""
+    number = stream.number
+    found = [
+        Event(Position(event.at_ms, number, offset), event.message, stream.name, event.ingested_ms)
+        for offset, event in read_events(stream.path)
+    ]
+    return sorted(found, key=lambda event: event.position)
 
 
 def _window(stream: Stream, window: Window) -> Iterator[Event]:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from clary.control import iam
 from clary.control import sessions as use_cases
 from clary.control.sessions import Denied, Wish
 from clary.domain.errors import Invalid
+from clary.domain.iam import RoleSpec
 from clary.domain.principal import Principal
 from clary.kit.clock import MICROS
 from clary.store.sessions import Sessions
@@ -90,3 +92,11 @@ async def test_session_tokens_are_the_caller_itself_and_not_for_sessions(host: H
 def test_a_workers_credentials_are_the_servers_own() -> None:
     made = use_cases.worker_credentials(SESSIONS, ROLE, "replica", 0)
     assert SESSIONS.key_of(made.key_id, made.token, set()) is not None
+
+
+async def test_a_role_that_was_created_says_how_long_its_sessions_may_be(host: Host) -> None:
+    trust = '{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole"}}'
+    await iam.create_role(host.desk, CALLER, "notebook", RoleSpec(trust, session_s=7200))
+    await use_cases.assume_role(host.desk, SESSIONS, CALLER, ROLE, "ann", Wish(7200))
+    with pytest.raises(Invalid, match="exceeds the MaxSessionDuration set for this role"):
+        await use_cases.assume_role(host.desk, SESSIONS, CALLER, ROLE, "ann", Wish(7201))

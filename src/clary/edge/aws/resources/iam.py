@@ -112,8 +112,8 @@ def _roles(desk: Desk) -> tuple[Operation, ...]:
 
     return (
         _operation(
-            "CreateRole", create_role, (_ROLE, "Path", "Description", "Tags"),
-            ("AssumeRolePolicyDocument", "MaxSessionDuration", "PermissionsBoundary"),
+            "CreateRole", create_role, (_ROLE, "Path", "Description", "Tags", "MaxSessionDuration"),
+            ("AssumeRolePolicyDocument", "PermissionsBoundary"),
         ),
         _operation("GetRole", get_role, (_ROLE,)),
         _operation("ListRoles", list_roles, ("PathPrefix", *_PAGED)),

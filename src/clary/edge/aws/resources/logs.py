@@ -1,4 +1,4 @@
-"""CloudWatch Logs: groups, streams and events of what replicas and jobs print. Reading only.
+"""CloudWatch Logs: groups, streams and events of what replicas and jobs print, for reading.
 
 `aws logs tail` asks FilterLogEvents alone: from a start time, page by page, then again from the newest time it saw,
 leaving out the event ids that it had. So ids are stable and start times inclusive.
@@ -98,9 +98,11 @@ async def _describe_groups(keeper: LogKeeper, call: Call, members: Members) -> M
 
 def _group_members(call: Call, group: Group) -> dict[str, Any]:
     arn = f"arn:aws:logs:{call.scope.region}:{call.scope.account}:log-group:{group.name}"
+    kept = {"retentionInDays": group.retention_days} if group.retention_days else {}
     return {
         "logGroupName": group.name,
         "creationTime": group.created_us // 1000,
+        **kept,
         "metricFilterCount": 0,
         "arn": f"{arn}:*",
         "storedBytes": sum(stream.path.stat().st_size for stream in group.streams if stream.path.exists()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from clary.edge.aws.s3.body import Body, ClientGoneError
 from clary.edge.aws.s3.errors import S3Error, from_domain
 from clary.edge.aws.s3.forms import Form, SignIn, post_object
 from clary.edge.aws.s3.operations import operations
-from clary.edge.aws.s3.respond import GoneResponse, encode, failure, identity
+from clary.edge.aws.s3.respond import GoneResponse, SlowResponse, encode, failure, identity
 from clary.edge.aws.s3.routes import Routes, routes
 from clary.edge.aws.s3.service import S3Options, Service
 from clary.edge.aws.validate import lower_first
@@ -41,6 +42,8 @@ Answering = Callable[[dict[str, str], Query, Body], Awaitable[Response]]
 """From headers (by lower-case name), query and body to an answer."""
 
 _STREAMING = frozenset({"PutObject", "UploadPart"})
+_SLOW = frozenset({"CopyObject", "UploadPartCopy"})
+"""Operations that may move 5 GiB before their answer; S3 answers them the same way."""
 _VERBATIM = ("Expires", "ResponseExpires")
 """Timestamps of the model that S3 keeps and returns as the text they came in."""
 _DIGESTS = ("content-md5", "x-amz-checksum-", "x-amz-trailer")
@@ -168,9 +171,14 @@ class S3Door:
         model = self._model.operation_model(name)
         members = await self._members(operation, model, Incoming(_labels(target), query, headers), body)
         _check_refused(operation, members, model)
-        answer = await operation.handler(call, members)
-        assert isinstance(answer, Answer), "handlers of S3 answer with Answer"
-        return encode(model, answer, call.request_id, request)
+        if name not in _SLOW:
+            return await _encoded(operation, members, model, call, request)
+        running = asyncio.create_task(_encoded(operation, members, model, call, request))
+        await asyncio.wait({running}, timeout=self._options.patience_s)
+        if running.done():
+            return running.result()
+        document = asyncio.create_task(_document(running, call.request_id, request))
+        return SlowResponse(document, self._options.patience_s, call.request_id)
 
     async def _members(
         self, operation: Operation, model: OperationModel, incoming: Incoming, body: Body
@@ -192,6 +200,27 @@ class S3Door:
         except Unreadable as error:
             code = "MalformedXML" if document else "InvalidArgument"
             raise S3Error(code, "" if document else error.message) from None
+
+
+async def _encoded(
+    operation: Operation, members: Mapping[str, Any], model: OperationModel, call: Call, request: Request
+) -> Response:
+    answer = await operation.handler(call, members)
+    assert isinstance(answer, Answer), "handlers of S3 answer with Answer"
+    return encode(model, answer, call.request_id, request)
+
+
+async def _document(running: asyncio.Task[Response], request_id: str, request: Request) -> bytes:
+    """The document of an answer whose status and headers are sent already; an error's, where it is one."""
+    try:
+        return bytes((await running).body)
+    except S3Error as error:
+        told = error
+    except DomainError as error:
+        told = from_domain(error)
+    except Exception as error:
+        told = _unforeseen(error, request_id)
+    return bytes(failure(told, request_id, request).body)
 
 
 def _labels(target: Address) -> dict[str, str]:

@@ -19,6 +19,7 @@ from clary.edge.aws.s3.stream import ObjectStream
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _XML = "application/xml"
+DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _ROOTS: Mapping[str, str] = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
     "CreateMultipartUpload": "InitiateMultipartUploadResult",
@@ -53,6 +54,31 @@ class StreamResponse(Response):
         finally:
             gone.cancel()
             await self._stream.aclose()
+
+
+class SlowResponse(Response):
+    """The answer to an operation that takes its time: 200 at once, blanks while it runs, then the document, or an error
+    in its place. So S3 does it, and so clients that wait a minute for the next byte stay.
+    """
+
+    def __init__(self, document: asyncio.Task[bytes], every_s: float, request_id: str) -> None:
+        """`document` gives the whole document, its declaration included."""
+        super().__init__(status_code=200, headers=identity(request_id), media_type=_XML)
+        del self.headers["content-length"]
+        self._document = document
+        self._every_s = every_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - an ASGI signature
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": DECLARATION, "more_body": True})
+        while True:
+            # To a client that has gone these go nowhere; what runs is finished all the same.
+            await asyncio.wait({self._document}, timeout=self._every_s)
+            if self._document.done():
+                break
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        body = self._document.result().removeprefix(DECLARATION)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 class GoneResponse(Response):

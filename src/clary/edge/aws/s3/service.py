@@ -33,6 +33,8 @@ class S3Options:
     """Longest body of one PutObject or UploadPart, and longest source of one copy (S3's own limit)."""
     document_bytes_max: int = 4 * 1024 * 1024
     """Longest XML document: 10,000 parts with checksums are some 2 MiB."""
+    patience_s: float = 10.0
+    """Seconds after which a copy that still runs is answered with blanks, one more after each such time."""
     page_entries_max: int = 1000
     """Most entries of one page of a listing (S3's own limit)."""
 

@@ -6,9 +6,8 @@ replica's last lines), `follow=1` (go on as lines come), `format=json` (lines as
 
 from __future__ import annotations
 
-import hashlib
 import html
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from clary.kit import loopback, sigv4
-from clary.kit.clock import MICROS, Clock
+from clary.edge.visitor import Doorman, Lookup, Refused, VisitorOptions
+from clary.kit import sigv4
+from clary.kit.clock import Clock
 from clary.kit.threads import Threads
 from clary.telemetry.log_files import POLL_S, LogLine, Tail
-
-Lookup = Callable[[str, str], Awaitable[dict[str, str]]]
-"""(account, endpoint name) -> uid by region; see control.endpoint_logs."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +57,13 @@ class LogView:
     followers: int = field(default=0, init=False)
 
 
-class _Refused(Exception):  # noqa: N818 - a refusal, not a fault
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
 def routes(view: LogView) -> list[Route]:
     """The routes, for the application that assembly puts together."""
 
     async def log_view(request: Request) -> Response:
         try:
             return await _log_view(view, request)
-        except _Refused as error:
+        except Refused as error:
             return JSONResponse({"code": error.code, "message": str(error)}, error.status)
 
     return [
@@ -83,9 +73,10 @@ def routes(view: LogView) -> list[Route]:
 
 
 async def _log_view(view: LogView, request: Request) -> Response:
-    account, region = _caller(view, request)
     name, variant = request.path_params["name"], request.path_params.get("variant")
-    uid = await _uid(view, account, request.query_params.get("region", region), name)
+    given = view.options
+    who = VisitorOptions(given.auth, given.account, given.region, given.hosts)
+    uid = await Doorman(view.lookup, view.keys, view.clock, who).endpoint_uid(request, name)
     lines = _lines(view.options, request)
     as_json = request.query_params.get("format") == "json"
     files = Files(view.logs / "endpoints" / uid, variant, as_json=as_json)
@@ -100,7 +91,7 @@ async def _log_view(view: LogView, request: Request) -> Response:
     title = f"{name}/{variant}" if variant else name
     if _flag(request, "follow"):
         if view.followers >= view.options.followers_max:
-            raise _Refused(503, "ServiceUnavailable", f"{view.options.followers_max} views follow logs already.")
+            raise Refused(503, "ServiceUnavailable", f"{view.options.followers_max} views follow logs already.")
         return StreamingResponse(_follow(view, files, lines, title if as_page else None), headers=headers)
     try:
         last = await view.threads.run(lambda: files.last(lines))
@@ -182,62 +173,12 @@ class Files:
         return f"[{who}] {line.ts} {line.level} {line.event}{facts}\n"
 
 
-def _caller(view: LogView, request: Request) -> tuple[str, str | None]:
-    """Account and region of who asks; the region is None for unsigned callers. Raises _Refused."""
-    options, headers = view.options, {name.lower(): value for name, value in request.headers.items()}
-    if not options.auth:
-        get = headers.get
-        why = loopback.refusal(get("host"), get("origin"), get("sec-fetch-site"), options.hosts)
-        if why is not None:
-            raise _Refused(403, "AccessDenied", why)
-    path = request.scope["raw_path"].decode("latin-1")
-    query = request.scope["query_string"].decode("latin-1")
-    try:
-        claim = sigv4.parse(headers, query)
-        if claim is None:
-            if options.auth:
-                text = "This server wants signed requests: use `clary logs`, or presign the address."
-                raise _Refused(401, "MissingAuthenticationToken", text)
-            return options.account, None
-        if not options.auth:
-            return options.account, claim.credential.region
-        proof = sigv4.verify(
-            claim,
-            view.keys.lookup(claim.credential.key_id, claim.token),
-            method=request.method,
-            path=path,
-            query=query,
-            headers=headers,
-            payload=hashlib.sha256(b"").hexdigest(),
-            now_s=view.clock.now_us() / MICROS,
-        )
-    except sigv4.UnknownKey:
-        raise _Refused(403, "UnrecognizedClientException", "The key is unknown or revoked.") from None
-    except sigv4.SessionExpired:
-        raise _Refused(403, "ExpiredTokenException", "The session has ended; ask for new credentials.") from None
-    except sigv4.SigV4Error as error:
-        text = f"The signature is not valid: {type(error).__name__}."
-        raise _Refused(403, "InvalidSignatureException", text) from None
-    assert proof.key is not None, "verify raises for an unknown key"
-    return proof.key.account, claim.credential.region
-
-
-async def _uid(view: LogView, account: str, region: str | None, name: str) -> str:
-    found = await view.lookup(account, name)
-    if region is None:
-        region = next(iter(found)) if len(found) == 1 else view.options.region
-    uid = found.get(region)
-    if uid is None:
-        raise _Refused(404, "NotFound", f"There is no endpoint {name} in account {account} and region {region}.")
-    return uid
-
-
 def _lines(options: LogViewOptions, request: Request) -> int:
     given = request.query_params.get("lines")
     if given is None:
         return options.lines
     if not (given.isascii() and given.isdigit()) or len(given) > 9 or int(given) > options.lines_max:
-        raise _Refused(400, "ValidationException", f"lines must be a number from 0 to {options.lines_max}.")
+        raise Refused(400, "ValidationException", f"lines must be a number from 0 to {options.lines_max}.")
     return int(given)
 
 

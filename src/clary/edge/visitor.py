@@ -84,6 +84,8 @@ class Doorman:
             return (self._signer(request, headers, claim) if options.auth else options.account), region
         except sigv4.UnknownKey:
             raise Refused(403, "UnrecognizedClientException", "The key is unknown or revoked.") from None
+        except sigv4.SessionExpired:
+            raise Refused(403, "ExpiredTokenException", "The session has ended; ask for new credentials.") from None
         except sigv4.SigV4Error as error:
             text = f"The signature is not valid: {type(error).__name__}."
             raise Refused(403, "InvalidSignatureException", text) from None

@@ -51,6 +51,8 @@ def _csv_fast(text: bytes) -> NDArray[np.float32] | None:
         return None
     if b"-0" in text and _MINUS_ZERO.search(text):
         return None  # JSON's -0 is an integer and loses its sign
+    if b"," not in text and b" " in text:
+        return None  # a blank may be what parts the columns
     try:
         numbers = _loads(b"[[" + text.replace(b"\n", b"],[") + b"]]")
         with np.errstate(over="ignore"):

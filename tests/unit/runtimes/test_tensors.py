@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clary.runtimes import tensors
@@ -39,6 +39,7 @@ BODIES = st.one_of(
 
 
 @given(BODIES)
+@example(b"0 \n0")
 def test_the_fast_path_equals_the_reference_or_steps_aside(body: bytes) -> None:
     text = body.strip()
     fast = tensors._csv_fast(text)

@@ -42,6 +42,10 @@ def test_the_code_under_test_needs_no_change(shared, clary_server):
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="mine")
     s3.put_object(Bucket="mine", Key="a key/with +&<>%", Body=b"1")
+    s3.put_bucket_versioning(Bucket="mine", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket="mine", Key="a key/with +&<>%", Body=b"2")
+    s3.delete_object(Bucket="mine", Key="a key/with +&<>%")
+    s3.create_multipart_upload(Bucket="mine", Key="never ended")
 
 
 def test_what_a_test_made_is_gone_and_what_the_session_made_stays(clary_server):

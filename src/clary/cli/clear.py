@@ -13,7 +13,8 @@ from clary.cli.remove import wait_gone
 
 SETTLE_TIMEOUT_S = 120.0
 _NAME = re.compile(rb"<Name>([^<]*)</Name>")
-_KEY = re.compile(rb"<Key>([^<]*)</Key>")
+_VERSION = re.compile(rb"<Key>([^<]*)</Key>\s*<VersionId>([^<]*)</VersionId>")
+"""Of a version or a delete marker."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,10 @@ def _ignoring_gone(api: Api, operation: str, **members: str) -> None:
 
 
 def _delete_bucket(api: Api, bucket: str) -> None:
-    query = urlencode({"list-type": 2, "encoding-type": "url"})
-    while keys := _KEY.findall(api.s3("GET", f"/{bucket}", query=query).body):
-        for key in keys:
+    query = urlencode({"versions": "", "encoding-type": "url"})
+    while found := _VERSION.findall(api.s3("GET", f"/{bucket}", query=query).body):
+        for key, version in found:
             # Listed percent-encoded, with + for a space; the path wants its own form.
-            api.s3("DELETE", f"/{bucket}/{quote(unquote_plus(key.decode()))}")
+            path = quote(unquote_plus(key.decode()))
+            api.s3("DELETE", f"/{bucket}/{path}", query=urlencode({"versionId": version.decode()}))
     api.s3("DELETE", f"/{bucket}")

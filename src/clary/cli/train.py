@@ -25,6 +25,8 @@ NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 """TrainingJobName in the API reference."""
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 CONTENT_TYPES = {".csv": "text/csv", ".libsvm": "text/libsvm", ".svm": "text/libsvm"}
+RESOURCES = {"InstanceType": "ml.m5.24xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1}
+"""The API requires an instance; the job gets what this machine has, at most its 96 cores."""
 _POLL_S = 0.5
 _ENDED = ("Completed", "Failed", "Stopped")
 
@@ -86,24 +88,26 @@ def train(
     if script is not None:
         program, code = store.code(script, entry)
         settings = {"sagemaker_program": program, "sagemaker_submit_directory": code, **settings}
-    api.sagemaker(
-        "CreateTrainingJob",
-        TrainingJobName=chosen,
-        AlgorithmSpecification={
-            "TrainingImage": uri,
-            "TrainingInputMode": "File",
-            **({"MetricDefinitions": [{"Name": n, "Regex": r} for n, r in metrics.items()]} if metrics else {}),
-        },
-        RoleArn=ROLE.format(account=account),
-        HyperParameters=settings,
-        OutputDataConfig={"S3OutputPath": f"s3://{store.bucket}/clary"},
-        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-        StoppingCondition={"MaxRuntimeInSeconds": max_runtime_s},
-        **({"InputDataConfig": inputs} if inputs else {}),
-    )
+    request = {
+        "TrainingJobName": chosen,
+        "AlgorithmSpecification": _algorithm(uri, metrics),
+        "RoleArn": ROLE.format(account=account),
+        "HyperParameters": settings,
+        "OutputDataConfig": {"S3OutputPath": f"s3://{store.bucket}/clary"},
+        "ResourceConfig": RESOURCES,
+        "StoppingCondition": {"MaxRuntimeInSeconds": max_runtime_s},
+    }
+    api.sagemaker("CreateTrainingJob", **request, **({"InputDataConfig": inputs} if inputs else {}))
     if wait:
         _follow(api, chosen, quiet=as_json)
     _report(api, chosen, as_json=as_json)
+
+
+def _algorithm(uri: str, metrics: dict[str, str]) -> dict[str, Any]:
+    """AlgorithmSpecification."""
+    definitions = [{"Name": name, "Regex": regex} for name, regex in metrics.items()]
+    found = {"TrainingImage": uri, "TrainingInputMode": "File"}
+    return {**found, "MetricDefinitions": definitions} if definitions else dict(found)
 
 
 def pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ from clary.objects.index import Transaction
 from clary.objects.names import successor
 from clary.objects.records import Entry, Listing
 
-_SKIP_ROWS = 32
+SKIP_ROWS = 32
 """Rows of one common prefix that are walked past before seeking beyond it: a seek costs about as much."""
 
 
@@ -29,7 +29,7 @@ def page(index: Transaction, bucket: str, *, prefix: str, delimiter: str, after:
         for key, entry in index.entries(bucket, start, below, after=exclusive):
             if rolled and key.startswith(rolled):
                 walked += 1
-                if walked < _SKIP_ROWS:
+                if walked < SKIP_ROWS:
                     continue
                 seek = successor(rolled)
                 break

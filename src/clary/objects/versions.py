@@ -13,7 +13,7 @@ import msgspec
 
 from clary.domain.errors import NotFound
 from clary.objects.index import Transaction
-from clary.objects.listing import common_prefix
+from clary.objects.listing import SKIP_ROWS, common_prefix
 from clary.objects.names import successor
 from clary.objects.records import (
     ENABLED,
@@ -172,23 +172,42 @@ def page(
             else:
                 rolled = common_prefix(mark, wanted, divider) == mark
                 first = (successor(mark) if rolled else mark + b"\0") or mark + b"\0"
-        found = index.versions(bucket, first, successor(wanted), age)
-        return _collect(found, wanted, divider, count_max)
+        found = _skipping(
+            index, bucket, (first, successor(wanted), age), lambda key: common_prefix(key, wanted, divider)
+        )
+        return _collect(found, count_max)
 
 
-def _collect(
-    found: Iterable[tuple[bytes, VersionEntry]], prefix: bytes, delimiter: bytes, count_max: int
-) -> VersionListing:
+def _skipping(
+    index: Transaction,
+    bucket: str,
+    where: tuple[bytes, bytes | None, tuple[int, str] | None],
+    rolled_up: Callable[[bytes], bytes | None],
+) -> Iterator[tuple[bytes | None, VersionEntry]]:
+    """Versions with the common prefix each rolls up into; of one prefix the first only, the others soon sought past."""
+    start: bytes | None = where[0]
+    below, age = where[1:]
+    rolled: bytes | None = None
+    while start is not None:
+        rows, start, walked = index.versions(bucket, start, below, age), None, 0
+        for key, entry in rows:
+            if rolled is not None and key.startswith(rolled):
+                walked += 1
+                if walked == SKIP_ROWS:
+                    start, age = successor(rolled), None
+                    break
+                continue
+            rolled, walked = rolled_up(key), 0
+            yield rolled, entry
+
+
+def _collect(found: Iterable[tuple[bytes | None, VersionEntry]], count_max: int) -> VersionListing:
     versions: list[VersionEntry] = []
     prefixes: list[str] = []
     next_key, next_version = "", None
-    rolled: bytes | None = None
-    for key, entry in found:
-        if rolled is not None and key.startswith(rolled):
-            continue
+    for rolled, entry in found:
         if len(versions) + len(prefixes) == count_max:
             return VersionListing(tuple(versions), tuple(prefixes), next_key, next_version, truncated=True)
-        rolled = common_prefix(key, prefix, delimiter)
         if rolled is None:
             versions.append(entry)
             next_key, next_version = entry.entry.key, entry.version

@@ -185,6 +185,8 @@ def test_a_common_prefix_of_many_keys_costs_no_walk(store: ObjectStore) -> None:
         index.put_object("demo", ObjectRecord(**{**_fields(record), "key": "z"}))
     page = store.list_page("demo", delimiter="/")
     assert (page.prefixes, [entry.key for entry in page.entries]) == (("many/",), ["z"])
+    found = versions.page(store, "demo", delimiter="/")
+    assert (found.prefixes, [one.entry.key for one in found.versions]) == (("many/",), ["z"])
 
 
 def test_successors() -> None:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clary.domain.errors import NotFound
 from clary.kit.clock import SystemClock
 from clary.kit.ids import SystemIds
+from clary.objects import versions
+from clary.objects.records import ENABLED
 from clary.objects.store import ObjectStore
 
 WRITER = """
@@ -126,3 +129,84 @@ def test_kills(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_many_kills(tmp_path: Path) -> None:
     survive(tmp_path, kills=80, seed=2)
+
+
+KEEPER = """
+import itertools, sys
+from pathlib import Path
+from clary.kit.clock import SystemClock
+from clary.kit.ids import SystemIds
+from clary.objects import versions
+from clary.objects.store import ObjectStore
+from clary.objects.versions import Target
+
+store = ObjectStore(Path(sys.argv[1]), SystemClock(), SystemIds())
+kept = []
+for number in itertools.count():
+    key = f"k{number % 3}"
+    print("begin", number, flush=True)
+    if number % 4 == 3:
+        [deleted] = versions.delete(store, "demo", [Target(key)])
+        print("made", key, deleted.version, "marker", flush=True)
+    elif number % 5 == 4 and kept:
+        gone = kept.pop(0)
+        versions.delete(store, "demo", [Target(*gone)])
+        print("gone", *gone, "-", flush=True)
+    elif number % 3 == 2 and kept:
+        versions.set_tags(store, "demo", kept[-1][0], {"n": str(number)}, kept[-1][1])
+        print("tags", *kept[-1], number, flush=True)
+    else:
+        record = store.put("demo", key, [b"%d" % number])
+        kept.append((key, record.version))
+        print("made", key, record.version, "object", flush=True)
+"""
+
+
+def test_kills_amid_versions_and_tags(tmp_path: Path) -> None:
+    root = tmp_path / "buckets"
+    store = ObjectStore(root, SystemClock(), SystemIds())
+    store.create_bucket("demo", "123456789012", "us-east-1")
+    store.change_bucket("demo", lambda bucket: msgspec.structs.replace(bucket, versioning=ENABLED))
+    store.close()
+    chance = random.Random(3)
+    known: dict[tuple[str, str], tuple[str, str]] = {}
+    for _ in range(4):
+        command = [sys.executable, "-c", KEEPER, str(root)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=chance.uniform(0.0, 0.3))
+            process.kill()
+            lines = [first, *process.stdout.readlines()]
+        said = [line.split() for line in lines if line.endswith("\n")]
+        for word, *facts in said:
+            if word == "made":
+                known[facts[0], facts[1]] = (facts[2], "")
+            elif word == "gone":
+                known.pop((facts[0], facts[1]))
+            elif word == "tags":
+                known[facts[0], facts[1]] = ("object", facts[2])
+        found = survey(root)
+        # At most the one step whose answer the kill took is unknown.
+        different = {key for key in known.keys() | found.keys() if known.get(key) != found.get(key)}
+        assert len(different) <= (said[-1][0] == "begin"), different
+        for path in root.glob(".index.db*"):
+            path.unlink()
+        assert survey(root) == found, "the files alone say the same"
+        known = found
+
+
+def survey(root: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """Every version: whether it is an object or a marker, and its tag; files and index agree."""
+    store = ObjectStore(root, SystemClock(), SystemIds())
+    try:
+        found = {}
+        for one in versions.page(store, "demo", count_max=100_000).versions:
+            tag = "" if one.marker else store.head("demo", one.entry.key, one.version).tags.get("n", "")
+            found[one.entry.key, one.version] = ("marker" if one.marker else "object", tag)
+        with store.index.read() as index:
+            assert set(store.blobs.names("demo")) == index.blobs("demo")
+        return found
+    finally:
+        store.close()

@@ -17,6 +17,7 @@ from clary.cli import options
 from clary.cli.connect import Target, aws_files, find
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_json
+from clary.cli.sdk_config import sdk_variables
 
 MARK = "# written by `clary env`; changes are lost when it runs again"
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9_.@+-]{1,64}")
@@ -74,6 +75,7 @@ def variables(target: Target, environ: Mapping[str, str]) -> dict[str, str]:
     }
     if target.keys.token:
         found["AWS_SESSION_TOKEN"] = target.keys.token
+    found |= sdk_variables(target, environ)
     host = urlsplit(target.url).hostname or ""
     if any(environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY")):
         past = environ.get("NO_PROXY") or environ.get("no_proxy") or ""

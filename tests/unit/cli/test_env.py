@@ -35,6 +35,7 @@ def test_a_shell_that_evaluates_the_lines_has_the_variables_and_lost_those_in_th
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_ACCESS_KEY_ID": "CLARYID",
         "AWS_SECRET_ACCESS_KEY": "se'cr$et",
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
 
 

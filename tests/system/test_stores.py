@@ -12,6 +12,7 @@ from tests.support import model
 from tests.support.foreign import MotoServer
 from tests.support.model import ROW, expected
 from tests.support.server import IMAGE, ROLE, Server
+from tests.support.training import ended, request, rows
 
 VALUE = expected(model.regressor(), ROW)[0]
 KEYS = {"AWS_ACCESS_KEY_ID": "moto", "AWS_SECRET_ACCESS_KEY": "moto"}
@@ -40,6 +41,20 @@ def upload(moto: MotoServer, archive: Path) -> None:
     s3.close()
 
 
+def train(server: Server, moto: MotoServer) -> None:
+    """A training job whose data come from the bucket elsewhere and whose model goes there."""
+    s3, sagemaker = moto.client(), server.client("sagemaker")
+    for kind in ("train", "validation"):
+        s3.put_object(Bucket="models", Key=f"data/{kind}/", Body=b"")
+        s3.put_object(Bucket="models", Key=f"data/{kind}/rows.csv", Body=rows(50))
+    sagemaker.create_training_job(**request("job", "models"))
+    job = ended(sagemaker, "job")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == "s3://models/out/job/output/model.tar.gz"
+    assert s3.head_object(Bucket="models", Key="out/job/output/model.tar.gz")["ContentLength"] > 0
+    s3.close()
+
+
 def test_an_outage_of_the_object_store_stops_no_serving(tmp_path: Path, regressor: Path) -> None:
     with MotoServer() as moto:
         upload(moto, regressor)
@@ -48,6 +63,7 @@ def test_an_outage_of_the_object_store_stops_no_serving(tmp_path: Path, regresso
             assert host(server, "elsewhere", "s3://models/rul/model.tar.gz")["EndpointStatus"] == "InService"
             with pytest.raises(ClientError, match=r"lies in another object store.*use http://127\.0\.0\.1"):
                 server.client("s3").list_objects_v2(Bucket="models")
+            train(server, moto)
             server.host("at-home", regressor.read_bytes())
             moto.stop()
             assert float(server.invoke("elsewhere", ROW)) == VALUE

@@ -294,10 +294,10 @@ def _from_http_date(date: str | None) -> str | None:
     if re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", date):
         return date
     try:
-        at = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
+        at = parsedate_to_datetime(date).utctimetuple()
+    except (TypeError, ValueError, OverflowError):  # a time zone may take it out of the calendar
         raise Malformed(f"Date header is not a date: '{date[:64]}'") from None
-    return time.strftime("%Y%m%dT%H%M%SZ", at.utctimetuple())
+    return time.strftime("%Y%m%dT%H%M%SZ", at)
 
 
 def _check_date(credential: Credential, timestamp: str, *, presigned: bool) -> None:

@@ -238,7 +238,10 @@ def check_hello(frame: Frame) -> int:
     """The highest version both ends speak; FrameError where there is none or the frame is no HELLO."""
     if frame.kind is not Kind.HELLO or bytes(frame.body) != MAGIC:
         raise FrameError("the peer did not say HELLO first")
-    low, high = frame.head.get(Tag.VERSION_RANGE, b"\x00\x00")
+    spoken = frame.head.get(Tag.VERSION_RANGE, b"\x00\x00")
+    if len(spoken) != 2:
+        raise FrameError(f"the peer's range of versions has {len(spoken)} bytes; it is 2")
+    low, high = spoken
     version = min(high, VERSION_MAX)
     if version < max(low, VERSION_MIN):
         raise FrameError(f"the peer speaks frame versions {low} to {high}; this end {VERSION_MIN} to {VERSION_MAX}")

@@ -151,7 +151,7 @@ class _Connection:
             raw = await self._lines()
             first, *rest = raw.decode("latin-1").split("\r\n")
             version, _, code = first.partition(" ")
-            if not version.startswith("HTTP/1.") or not code[:3].isdigit():
+            if not version.startswith("HTTP/1.") or not (code[:3].isascii() and code[:3].isdigit()):
                 raise HttpError(f"the server does not speak HTTP/1.1: it says {first[:80]!r}")
             if version == "HTTP/1.0":
                 self._until_close = True
@@ -222,7 +222,7 @@ class _Connection:
 
 
 def _length(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise HttpError(f"the server sent {text[:40]!r} as Content-Length")
     return int(text)
 

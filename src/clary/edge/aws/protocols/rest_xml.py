@@ -65,7 +65,7 @@ def parse(operation: OperationModel, incoming: Incoming, body: bytes = b"") -> d
             if body:
                 members[payload] = _structure_in(_root(body), member)
         elif not operation.has_streaming_input and body:
-            members[payload] = body if member.type_name == "blob" else body.decode()
+            members[payload] = body if member.type_name == "blob" else _text(body)
     elif body and any(member.serialization.get("location") not in _LOCATED for member in shape.members.values()):
         members.update(_structure_in(_root(body), shape))
     return members
@@ -142,9 +142,16 @@ def _root(body: bytes) -> Element:
     try:
         parser.feed(body)
         found: Element = parser.close()
-    except ParseError as error:
+    except (ParseError, ValueError, LookupError) as error:  # the last two: encodings that Python lacks
         raise Unreadable(f"The XML is not well-formed: {error}") from None
     return found
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Unreadable("The request body is not UTF-8") from None
 
 
 def _located_in(shape: Shape, name: str, incoming: Incoming) -> Any:

@@ -17,8 +17,8 @@ from clary.edge.aws.s3.describe import instant, unquoted
 from clary.edge.aws.s3.errors import S3Error
 from clary.objects.records import ObjectRecord
 
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII)
-_SOURCE_RANGE = re.compile(r"bytes=(\d+)-(\d+)", re.ASCII)
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,30})\s*-\s*(\d{0,30})\s*", re.ASCII)
+_SOURCE_RANGE = re.compile(r"bytes=(\d{1,30})-(\d{1,30})", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ def test_code_comes_from_an_archive_or_from_a_channel(ground: files.Ground) -> N
         (b"no archive", "cannot be used"),
         (packed({"other.py": ""}), "The entry point train.py is not in s3://b/code.tar.gz, which holds: other.py"),
     ],
+    ids=["missing", "no archive", "another entry"],
 )
 def test_code_that_cannot_be(ground: files.Ground, content: bytes | None, text: str) -> None:
     objects = Objects(b={} if content is None else {"code.tar.gz": content})

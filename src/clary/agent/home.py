@@ -14,6 +14,8 @@ from clary.agent.options import AgentError
 
 FORMAT = 1
 """Layout of HOME that this Clary writes and the newest that it reads."""
+RESTORING = "restoring"
+"""What HOME/format holds while `clary restore` exchanges what is in HOME."""
 _ADDRESS_BYTES_MAX = 107
 _LONGEST_SOCKET = "w-" + "0" * 26 + ".sock"
 
@@ -95,6 +97,8 @@ def _check_format(path: Path, home: Path) -> None:
             os.fsync(out.fileno())
         temporary.replace(path)
         return
+    if text == RESTORING:
+        raise AgentError(f"a restore into {home} did not finish. Run it again: clary restore FILE --force")
     if not text.isdigit() or int(text) > FORMAT:
         raise AgentError(
             f"{home} has format {text}, written by a newer Clary; this one reads up to {FORMAT}."

@@ -81,9 +81,14 @@ def _spoken(parts: list[bytes]) -> tuple[bytes, bool, bytes]:
     for at, part in enumerate(parts):
         connection.data_received(part)
         if app.moved:  # the rest stays in the socket, which is control's now
-            return transport.written, True, b"".join([*app.moved, *parts[at + 1 :]])
+            return _final(transport.written), True, b"".join([*app.moved, *parts[at + 1 :]])
     connection.sweep(1e9)
-    return transport.written.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b""), False, b""
+    return _final(transport.written), False, b""
+
+
+def _final(written: bytes) -> bytes:
+    """Without 100 Continue, which is sent only where the body had not come along."""
+    return written.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
 
 
 def http_connection(data: bytes) -> None:

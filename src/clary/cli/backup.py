@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +16,9 @@ from clary.cli.connect import settings_of
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_facts
 from clary.settings import runtime_dir
-from clary.store.backup import BackupError, Manifest, write_backup
-from clary.store.restore import restore as restore_from
+
+if TYPE_CHECKING:
+    from clary.store.backup import Manifest
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup: a tar file.")]
 
@@ -35,6 +36,8 @@ def backup(
 
     Not in it: logs, metrics, environments (built anew), training that runs, and buckets of other object stores.
     """
+    from clary.store.backup import write_backup
+
     place = settings_of(home, os.environ).home
     _show(file, _done(lambda: write_backup(place, file, __version__, secrets=secrets, force=force)))
     if not secrets:
@@ -50,6 +53,8 @@ def restore(
 
     The server must be stopped.
     """
+    from clary.store.restore import restore as restore_from
+
     place = settings_of(home, os.environ).home
     if _control_runs(runtime_dir(place)):
         raise CliError(Exit.REFUSED, f"Clary serves {place}.", "Stop it first, or restore into another --home.")
@@ -60,6 +65,8 @@ def restore(
 
 
 def _done(work: Callable[[], Manifest]) -> Manifest:
+    from clary.store.backup import BackupError
+
     try:
         return work()
     except BackupError as error:

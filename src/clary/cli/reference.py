@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import enum
 import inspect
 import itertools
 import sys
@@ -97,8 +96,7 @@ def _row(param: Any) -> str:
 
 
 def _choices(param: Any) -> str:
-    kind = param.type_descriptor.annotation
-    values = [_plain(member) for member in kind] if isinstance(kind, type) and issubclass(kind, enum.Enum) else []
+    values = [_plain(choice) for choice in getattr(param.type, "choices", ())]
     return f" One of {', '.join(values)}." if values else ""
 
 

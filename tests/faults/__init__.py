@@ -1,0 +1,1 @@
+"""Faults at full load, counted: `docs/reliability.md` is written from these runs."""

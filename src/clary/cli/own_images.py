@@ -37,9 +37,11 @@ def add(
         str,
         typer.Option(help="What serves, as typed in a shell; {port} is the port (also in SAGEMAKER_BIND_TO_PORT)."),
     ],
-    route: Annotated[str, typer.Option(metavar="PATH", help="Where it takes requests.")] = "/invocations",
-    ping: Annotated[str, typer.Option(metavar="PATH", help="What it answers while it is healthy.")] = "/ping",
-    env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable for it; may be repeated.")] = None,
+    route: Annotated[str, typer.Option("--route", metavar="PATH", help="Where it takes requests.")] = "/invocations",
+    ping: Annotated[str, typer.Option("--ping", metavar="PATH", help="What it answers while it is healthy.")] = "/ping",
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="K=V", help="A variable for it; may be repeated.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Its working folder; the current one where not given.")
     ] = None,

@@ -16,13 +16,21 @@ from clary.settings import SettingError, Settings, make_private_folder, resolve,
 
 
 def serve(
-    home: Annotated[str | None, typer.Option(metavar="DIR", help="Folder for everything Clary keeps.")] = None,
-    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to bind.")] = None,
-    port: Annotated[str | None, typer.Option(metavar="PORT", help="Port for every protocol.")] = None,
-    routers: Annotated[str | None, typer.Option(metavar="N", help="Processes on the hot path.")] = None,
-    auth: Annotated[str | None, typer.Option(metavar="none|sigv4", help="Whether signatures are checked.")] = None,
-    account: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Twelve digits for every ARN.")] = None,
-    region: Annotated[str | None, typer.Option(metavar="REGION", help="Region where a request names none.")] = None,
+    home: Annotated[
+        str | None, typer.Option("--home", metavar="DIR", help="Folder for everything Clary keeps.")
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Address to bind.")] = None,
+    port: Annotated[str | None, typer.Option("--port", metavar="PORT", help="Port for every protocol.")] = None,
+    routers: Annotated[str | None, typer.Option("--routers", metavar="N", help="Processes on the hot path.")] = None,
+    auth: Annotated[
+        str | None, typer.Option("--auth", metavar="none|sigv4", help="Whether signatures are checked.")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="ACCOUNT", help="Twelve digits for every ARN.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="REGION", help="Region where a request names none.")
+    ] = None,
     no_long_poll: Annotated[
         bool, typer.Option("--no-long-poll", help="Answer DescribeEndpoint at once, also during a transition.")
     ] = False,
@@ -30,16 +38,19 @@ def serve(
         bool, typer.Option("--untrusted", help="Run no code of models': refuse scripts and unknown pickles.")
     ] = False,
     hosts: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="Host names answered besides loopback ones.")
+        str | None, typer.Option("--hosts", metavar="NAME,...", help="Host names answered besides loopback ones.")
     ] = None,
     object_store: Annotated[
         str | None,
-        typer.Option(metavar="s3://BUCKET?endpoint=URL,...", help="Buckets that lie in other object stores."),
+        typer.Option(
+            "--object-store", metavar="s3://BUCKET?endpoint=URL,...", help="Buckets that lie in other object stores."
+        ),
     ] = None,
     model_roots: Annotated[
-        str | None, typer.Option(metavar="DIR,...", help="Folders below which file:/// models may lie.")
+        str | None,
+        typer.Option("--model-roots", metavar="DIR,...", help="Folders below which file:/// models may lie."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="clary.toml to read.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="clary.toml to read.")] = None,
 ) -> None:
     """Run the server until Ctrl-C.
 

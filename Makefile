@@ -27,7 +27,7 @@ check: $(READY) ## every check and test but the slow ones
 	$(BIN)/lint-imports
 	$(BIN)/python -m clary.edge.aws.fields_doc --check
 	$(BIN)/python -m clary.cli.reference --check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 check-all: check ## `make check`, then kill loops, large uploads and upgrades
 	$(BIN)/python -m pytest -m slow

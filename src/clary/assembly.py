@@ -73,7 +73,8 @@ from clary.reconcile.training_files import Ground as TrainingGround
 from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
 from clary.reconcile.tuning_loop import TuningLoop, TuningWorld
 from clary.settings import OPTIONS, Settings, make_private_folder, resolve, runtime_dir
-from clary.store.seal import load_seal
+from clary.store.base import StoreFormatError
+from clary.store.seal import SealError, load_seal
 from clary.store.sessions import Sessions
 from clary.store.sqlite import SqliteStore
 from clary.telemetry import logs
@@ -198,6 +199,7 @@ async def run(settings: Settings) -> None:
             App(own, routers, door),
             http="httptools",
             lifespan="off",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -326,8 +328,12 @@ def main(argv: Sequence[str]) -> None:
     identity = identity_of(os.environ)
     if identity is not None:
         Lifeline(Path(identity.agent_socket), identity.uid, identity.kind, identity.nonce).start()
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(run(settings))
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(run(settings))
+    except (StoreFormatError, SealError) as error:
+        # Nothing to debug: the agent shows the last of this log to whoever started the server.
+        sys.exit(str(error))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

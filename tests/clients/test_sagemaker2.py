@@ -1,0 +1,27 @@
+"""SageMaker SDK 2.x, as published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import Run
+from tests.support.server import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_a_model_is_deployed_asked_updated_and_deleted(run: Run, regressor: Path, server: Server) -> None:
+    assert "done" in run("sagemaker2", "sagemaker2_calls.py", "model", str(regressor))
+    sagemaker = server.client("sagemaker")
+    assert sagemaker.list_endpoints()["Endpoints"] == []
+    assert sagemaker.list_models()["Models"] == []
+
+
+def test_scripts_are_uploaded_and_every_serializer_is_understood(run: Run, regressor: Path) -> None:
+    assert "done" in run("sagemaker2", "sagemaker2_calls.py", "scripts", str(regressor))
+
+
+def test_estimators_train_and_deploy(run: Run) -> None:
+    assert "done" in run("sagemaker2", "sagemaker2_calls.py", "estimators")

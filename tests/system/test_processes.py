@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from clary.agent.loop import NOT_USABLE
+from clary.agent.options import NOT_USABLE
 from clary.placement.base import ReplicaPhase
 from clary.placement.local import LocalPlacement
 from tests.support.processes import Ground, Peer, alive, echo_package, free_port, ground, phase, until
@@ -193,13 +193,16 @@ async def test_a_replica_that_leaves_the_table_answers_what_it_has(base: Ground,
         with Peer(state.address) as peer:
             peer.send(b"wait 0.3")
             await placement.apply([other])
-            assert spec.uid not in placement.observed()
+            assert placement.observed()[spec.uid].phase is not ReplicaPhase.READY, "seen until its process has ended"
             frame = await asyncio.to_thread(peer.frame)
             if frame.kind.name == "DRAIN":
                 frame = await asyncio.to_thread(peer.frame)
             assert frame.body == b"wait 0.3"
         until(lambda: spec.uid not in base.running(), "the worker ends")
         until(lambda: not base.runtime_dir.joinpath(f"w-{spec.uid}.sock").exists())
+        async for _ in placement.changes():
+            if spec.uid not in placement.observed():
+                break
         await phase(placement, other.uid, ReplicaPhase.READY)
 
 

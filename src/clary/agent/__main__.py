@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clary.agent.loop import NOT_USABLE, serve
-from clary.agent.options import AgentError, read_options
+from clary.agent.loop import Agent
+from clary.agent.options import NOT_USABLE, AgentError, read_options
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,11 +20,11 @@ def main(argv: Sequence[str]) -> int:
         return NOT_USABLE
     try:
         options = read_options(Path(argv[0]))
+        Path(argv[0]).unlink(missing_ok=True)
+        return Agent(options).run()
     except AgentError as error:
-        print(f"clary: {error}", file=sys.stderr)
+        print(f"clary: {error}", file=sys.stderr, flush=True)
         return NOT_USABLE
-    Path(argv[0]).unlink(missing_ok=True)
-    return serve(options)
 
 
 if __name__ == "__main__":

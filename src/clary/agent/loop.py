@@ -14,18 +14,18 @@ from pathlib import Path
 
 from clary.agent import handover, home, journal, processes
 from clary.agent.door import Connection, Door, Message
-from clary.agent.options import AgentError, AgentOptions
+from clary.agent.options import NOT_USABLE, AgentOptions
 from clary.agent.plan import Phase, wake_s
 from clary.agent.processes import Exit
-from clary.agent.supervisor import Slot, Supervisor, SupervisorOptions
+from clary.agent.readiness import answers_ok
+from clary.agent.slot import Slot
+from clary.agent.supervisor import Supervisor, SupervisorOptions
 from clary.agent.table import ProcessSpec, read_table
 
 STAGES = ("router", "runner", "worker", "zygote", "control")
 """The order of a stop: clients first, control last, so that it sees what happens."""
 BOOT_FAILURES_MAX = 3
 """Control that died so often before the server was ever ready will not get better by itself."""
-NOT_USABLE = 2
-"""Exit status where HOME or the port cannot be used: USAGE of cli.exit_codes, which the agent may not import."""
 _WAKE_S = 1.0
 _SOON_S = 0.05
 _HEALTH_RETRY_S = 0.05
@@ -323,7 +323,7 @@ class Agent:
         """On its own thread: until the public port answers 200 at /clary/health."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)  # noqa: S104
         while not self._stopped.wait(_HEALTH_RETRY_S):
-            if self._supervisor.port and _answers_ok(host, self._supervisor.port):
+            if self._supervisor.port and answers_ok(host, self._supervisor.port):
                 self._ready.set()
                 self._wake_writer.send(b"\0")
                 return
@@ -391,29 +391,9 @@ class Agent:
             _say("Stopped.")
 
 
-def _answers_ok(host: str, port: int) -> bool:
-    name = f"[{host}]" if ":" in host else host
-    head = f"GET /clary/health HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n"
-    try:
-        with socket.create_connection((host, port), timeout=5) as connection:
-            connection.sendall(head.encode())
-            return connection.recv(4096).split(b" ")[1:2] == [b"200"]
-    except OSError:
-        return False
-
-
 def _say(text: str) -> None:
     """To the user's terminal; one that is gone is no reason to stop."""
     try:
         print(text, flush=True)
     except OSError:
         sys.stdout = None
-
-
-def serve(options: AgentOptions) -> int:
-    """Run an agent; AgentError becomes a message and the exit status NOT_USABLE."""
-    try:
-        return Agent(options).run()
-    except AgentError as error:
-        print(f"clary: {error}", file=sys.stderr, flush=True)
-        return NOT_USABLE

@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+NOT_USABLE = 2
+"""Exit status where HOME or the port cannot be used: USAGE of cli.exit_codes, which the agent may not import."""
+
 
 class AgentError(Exception):
     """The agent cannot start. The message is for the user and names the remedy."""

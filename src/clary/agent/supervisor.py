@@ -14,8 +14,9 @@ from pathlib import Path
 from clary.agent import handover, processes
 from clary.agent.door import Connection, Message
 from clary.agent.journal import Journal, append
-from clary.agent.plan import KILL_WAIT_S, Action, Forget, Fork, Phase, Seen, Start, Terminate, plan
+from clary.agent.plan import KILL_WAIT_S, Action, Forget, Fork, Phase, Start, Terminate, plan
 from clary.agent.processes import UNKNOWN_EXIT, Exit, Process
+from clary.agent.slot import Slot
 from clary.agent.table import ProcessSpec
 from clary.kit.backoff import Backoff
 from clary.kit.lifeline import PROVEN, Identity
@@ -43,50 +44,6 @@ class SupervisorOptions:
     handover: Path
     steady_s: float
     adopt_s: float
-
-
-class Slot:
-    """One uid: what it is started from, what runs, and what happened to it."""
-
-    def __init__(self, spec: ProcessSpec, phase: Phase = Phase.IDLE) -> None:
-        self.spec = spec
-        self.kind = spec.kind
-        self.phase = phase
-        self.until_s = 0.0
-        self.process: Process | None = None
-        self.nonce = ""
-        self.forked = False
-        """Its end is reported by its zygote."""
-        self.connection: Connection | None = None
-        self.fork = Fork.COMING
-        """Of a zygote."""
-        self.verdict: Message = {}
-        """What a zygote said of itself."""
-        self.proven = False
-        """Its probe found forking safe: the next process of the same row need not probe again."""
-        self.started_s = 0.0
-        self.failures = 0
-        """Ends in a row without a steady time between them."""
-        self.restarts = 0
-        self.reason = ""
-        """Why the agent ended it: `stop`, `oom`, `hung`; empty where it ended by itself."""
-        self.last_exit: Exit | None = None
-        self.gone_s = 0.0
-        """When its pidfd told of its end, while the zygote's report has not come."""
-
-    def seen(self) -> Seen:
-        return Seen(self.spec, self.phase, self.until_s)
-
-    def facts(self) -> dict[str, object]:
-        """What watchers are told."""
-        return {
-            "uid": self.spec.uid,
-            "kind": self.kind,
-            "pid": self.process.pid if self.process else 0,
-            "nonce": self.nonce,
-            "restarts": self.restarts,
-            "failures": self.failures,
-        }
 
 
 class Supervisor:

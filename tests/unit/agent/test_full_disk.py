@@ -14,7 +14,8 @@ import pytest
 from clary.agent import handover, journal
 from clary.agent.door import Connection
 from clary.agent.plan import Phase
-from clary.agent.supervisor import Slot, Supervisor, SupervisorOptions
+from clary.agent.slot import Slot
+from clary.agent.supervisor import Supervisor, SupervisorOptions
 from clary.agent.table import ProcessSpec
 
 

@@ -22,6 +22,9 @@ FILE = "sagemaker-sdk.yaml"
 def sdk_variables(target: Target, environ: Mapping[str, str]) -> dict[str, str]:
     """What to set for the SDKs; writes the file into HOME where there is one."""
     found = {"AWS_DISABLE_HOST_PREFIX_INJECTION": "true"}
+    if "SAGEMAKER_VALIDATE_ROLE" not in environ:
+        # SDK 3 asks IAM to simulate the role's policies before it makes a model; here they are stored, not enforced.
+        found["SAGEMAKER_VALIDATE_ROLE"] = "false"
     folder = target.home / "run"
     past = environ.get(VARIABLE)
     # A file of another Clary, such as that of an `exec` around this one, is nobody's own choice.

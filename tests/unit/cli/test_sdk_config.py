@@ -21,6 +21,7 @@ def at(home: Path) -> Target:
 
 def test_the_sdk_gets_its_own_name_of_the_default_bucket_and_reports_nothing(tmp_path: Path) -> None:
     found = sdk_variables(at(tmp_path), {})
+    assert found["SAGEMAKER_VALIDATE_ROLE"] == "false"
     assert found["AWS_DISABLE_HOST_PREFIX_INJECTION"] == "true"
     config = yaml.safe_load(Path(found[VARIABLE]).read_text())
     modules = {"TelemetryOptOut": True, "Session": {"DefaultS3Bucket": "sagemaker-eu-west-1-210987654321"}}
@@ -30,6 +31,7 @@ def test_the_sdk_gets_its_own_name_of_the_default_bucket_and_reports_nothing(tmp
 def test_a_users_own_file_stays_in_charge_and_one_of_another_clary_does_not(tmp_path: Path) -> None:
     target = at(tmp_path)
     assert VARIABLE not in sdk_variables(target, {VARIABLE: "/mine/config.yaml"})
+    assert "SAGEMAKER_VALIDATE_ROLE" not in sdk_variables(target, {"SAGEMAKER_VALIDATE_ROLE": "true"})
     found = sdk_variables(target, {VARIABLE: "/gone/run/sagemaker-sdk.yaml"})
     assert found[VARIABLE] == str(tmp_path / "run" / "sagemaker-sdk.yaml")
 

@@ -81,17 +81,21 @@ def _terms(text: str) -> Matches:
 # -- JSON --------------------------------------------------------------------------------------------------------------
 
 Test = Callable[[Any], bool]
+_DEPTH_MAX = 32
 
 
 def _json(text: str) -> Matches:
     tokens: list[tuple[str, str]] = []
-    at = 0
+    at = depth = 0
     while text[at:].strip():
         found = _TOKEN.match(text, at)
         if found is None or found.lastgroup is None:
             raise BadPattern(f"{text[at:].strip()[:32]!r} cannot be read in a JSON pattern.")
         tokens.append((found.lastgroup, found[found.lastgroup]))
         at = found.end()
+        depth += {("paren", "("): 1, ("paren", ")"): -1}.get(tokens[-1], 0)
+        if depth > _DEPTH_MAX:
+            raise BadPattern(f"A JSON pattern has at most {_DEPTH_MAX} parentheses within each other.")
     test, end = _either(tokens, 0)
     if end != len(tokens):
         raise BadPattern(f"{tokens[end][1]!r} is not expected there in a JSON pattern.")
@@ -101,7 +105,7 @@ def _json(text: str) -> Matches:
             return False
         try:
             return test(json.loads(message))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
 
     return matches
@@ -149,7 +153,10 @@ def _one(tokens: list[tuple[str, str]], at: int) -> tuple[Test, int]:
 
 
 def _compared(path: str, sign: str, value: str) -> Test:
-    text = json.loads(value) if value.startswith('"') else value
+    try:
+        text = json.loads(value, strict=False) if value.startswith('"') else value
+    except ValueError:
+        raise BadPattern(f"{value[:32]!r} is not a JSON string.") from None
     number = _number(value)
     if sign in ("=", "!="):
 

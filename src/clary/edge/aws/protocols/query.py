@@ -106,7 +106,8 @@ def _list_in(tree: _Tree, shape: ListShape) -> list[Any]:
 
 def _numbered(tree: _Tree) -> list[tuple[int, _Tree]]:
     """Children in the order of their numbers; gaps are closed, as the services do."""
-    return sorted((values.int_in(name), child) for name, child in tree.items())
+    # By the number alone: `1` and `01` may both be there.
+    return sorted(((values.int_in(name), child) for name, child in tree.items()), key=lambda one: one[0])
 
 
 def scalar_in(text: str, shape: Shape) -> Any:

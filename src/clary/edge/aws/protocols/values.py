@@ -90,10 +90,11 @@ def float_in(text: str) -> float:
 
 def int_in(text: str) -> int:
     """An integer of its text; Unreadable."""
-    digits = text.strip().removeprefix("-").removeprefix("+")
+    number = text.strip()
+    digits = number[1:] if number[:1] in ("-", "+") else number
     if not digits.isascii() or not digits.isdigit() or len(digits) > 20:
         raise Unreadable(f"{text[:64]!r} can not be converted to an Integer")
-    return int(text)
+    return int(number)
 
 
 def bool_in(text: str) -> bool:

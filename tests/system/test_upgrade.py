@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,9 +12,12 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.support.server import Server, free_port
+import clary
+from tests.support.load import Load
+from tests.support.server import Server, free_port, wait_until
 
 OLD = Path(__file__).parent / "data" / "home-0001.tar.gz"
 """Told of in tests/unit/store/test_migrations.py."""
@@ -81,3 +86,47 @@ def test_a_newer_home_is_refused_with_the_reason(home: Path, change: Callable[[P
     done = subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode != 0
     assert says in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_upgrade_under_load_loses_no_request(tmp_path: Path, regressor: Path) -> None:
+    """Another version of the code takes a server over whose agent was killed; workers go on, the rest is replaced."""
+    package = tmp_path / "release" / "clary"
+    shutil.copytree(Path(clary.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    init = (package / "__init__.py").read_text()
+    (package / "__init__.py").write_text(init.replace(f'"{clary.__version__}"', '"0.0.1"'))
+    (tmp_path / "home").mkdir()
+    old = Server(tmp_path / "home", environ={"PYTHONPATH": str(package.parent)})
+    with Server(tmp_path / "home") as new:
+        new.stop()
+        old.port, old.url = new.port, new.url
+        old.start()
+        old.host("steady", regressor.read_bytes(), instances=2)
+        assert version(old) == "0.0.1"
+        with Load(old, "steady", "1,2,3,4") as load:
+            asked(load, 20)
+            before = old.pids_of("clary: worker")
+            routers, control = old.pids_of("clary.dataplane.router"), old.pids_of("clary.assembly")
+            old.kill()
+            asked(load, 50)
+            new.start()
+            wait_until(lambda: version(new) == clary.__version__, "the new control", timeout_s=60)
+            wait_until(lambda: not routers & new.pids_of("clary.dataplane.router"), "the new router", timeout_s=60)
+            asked(load, 100)
+        assert load.lost == []
+        assert not control & new.pids_of("clary.assembly")
+        assert len(before) == 2
+        assert all(psutil.pid_exists(pid) for pid in before)
+        assert new.client("sagemaker").describe_endpoint(EndpointName="steady")["EndpointStatus"] == "InService"
+
+
+def version(server: Server) -> str:
+    """Of the control that serves."""
+    return str(json.loads((server.home / "run" / "server.json").read_text())["version"])
+
+
+def asked(load: Load, more: int) -> None:
+    """Wait until `more` further requests were answered."""
+    goal = load.answered + more
+    wait_until(lambda: load.answered >= goal, f"{more} more answers (lost: {load.lost[:3]})", timeout_s=60)

@@ -51,3 +51,6 @@ class Limits:
     """Connections on their way to control and not yet taken; beyond: 503."""
     stop_s: float = 25.0
     """After SIGTERM, what is in flight may finish for this long: below the agent's 30 s before SIGKILL."""
+    farewell_s: float = 0.5
+    """After SIGTERM, clients between two requests may send the next for this long: its answer says that the connection
+    ends. One that is closed under a request on its way is a lost request, unless the client tries again."""

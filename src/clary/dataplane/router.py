@@ -236,7 +236,10 @@ class Router:
         """Finish what is in flight, as long as the limit allows."""
         hot = self._hot
         hot.stopping = True
-        until_s = self._clock.monotonic_s() + self._options.limits.stop_s
+        now_s = self._clock.monotonic_s()
+        until_s, farewell_s = now_s + self._options.limits.stop_s, now_s + self._options.limits.farewell_s
+        while hot.connections and self._clock.monotonic_s() < farewell_s:
+            await self._clock.sleep(0.02)
         for connection in list(hot.connections):
             connection.stop()
         while hot.connections and self._clock.monotonic_s() < until_s:

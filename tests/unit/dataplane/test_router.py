@@ -332,13 +332,32 @@ def test_sigterm_finishes_what_is_in_flight(served: Served) -> None:
         held.start()
         until(lambda: served.worker.held)
         served.process.send_signal(signal.SIGTERM)
-        assert idle.recv(10) == b""  # idle connections end at once
+        assert idle.recv(10) == b""  # idle connections end after a farewell
     served.worker.answer(*served.worker.held[0], b"late")
     held.join(10)
     assert results == [(200, b"late")]
     assert served.process.wait(10) == 0
     assert [line["event"] for line in served.log()][-1] == "router stopped"
     assert list((served.home / "spool-router-0").iterdir())  # metrics were shipped
+
+
+def test_sigterm_tells_who_asks_on_that_the_connection_ends(served: Served) -> None:
+    """No connection is closed under a client that goes from one request to the next."""
+    assert served.invoke() == (200, b"11")
+    assert served.process is not None
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    with contextlib.closing(connection):
+        asked, ends = 0, False
+        while not ends:
+            connection.request("POST", "/endpoints/ridge/invocations", b"7")
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (200, b"77")
+            ends = response.will_close
+            asked += 1
+            if asked == 1:
+                served.process.send_signal(signal.SIGTERM)
+    assert asked > 1
+    assert served.process.wait(10) == 0
 
 
 def test_its_log_has_the_fixed_keys(served: Served) -> None:

@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-all fix bench lock clean
+SECONDS ?= 600
+
+.PHONY: help demo check check-all fix bench fuzz reliability lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,7 +31,7 @@ check: $(READY) ## every check and test but the slow ones
 	$(BIN)/python -m clary.cli.reference --check
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
-check-all: check ## `make check`, then kill loops, large uploads and upgrades
+check-all: check ## `make check`, then kill loops, large uploads, upgrades, and clients as published (1 GB on the first run)
 	$(BIN)/python -m pytest -m slow
 
 fix: $(READY) ## format, repair what can be repaired, write the generated files
@@ -40,6 +42,13 @@ fix: $(READY) ## format, repair what can be repaired, write the generated files
 
 bench: $(READY) ## measure, and print ratios from this one run
 	$(BIN)/python -m bench
+
+fuzz: $(READY) ## fuzz every parser for SECONDS (600), from the seeds and what they led to
+	$(BIN)/uv pip install --quiet --python $(VENV) --group fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+reliability: $(READY) ## break it under 64 clients and write the table of docs/reliability.md
+	$(BIN)/python -m pytest -m slow tests/faults --write-reliability docs/reliability.md
 
 lock: $(READY) ## resolve the dependencies anew, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -109,6 +109,8 @@ def _least_at(shape: Shape, rest: str) -> Any:
     if isinstance(shape, ListShape):
         return [_least_at(shape.member, rest)] * max(1, shape.metadata.get("min", 1))
     if isinstance(shape, MapShape):
+        if shape.metadata.get("min", 0) > 1:
+            return least(shape)
         return {least(shape.key): _least_at(shape.value, rest)}
     if isinstance(shape, StructureShape):
         if rest or shape.required_members:

@@ -226,13 +226,13 @@ def test_a_backup_that_lacks_an_object_is_refused(home: Path) -> None:
         restore(home, saved(home), force=True)
 
 
-def test_a_restore_that_was_killed_is_not_served(home: Path, tmp_path: Path) -> None:
+def test_a_restore_that_was_killed_is_not_served(home: Path, short_path: Path) -> None:
     file = saved(home)
     (home / "format").write_text(f"{RESTORING}\n")
     with pytest.raises(AgentError, match=r"a restore into .* did not finish"):
-        open_home(home, tmp_path / "run")
+        open_home(home, short_path / "run")
     restore(home, file, force=True)
-    open_home(home, tmp_path / "run").close()
+    open_home(home, short_path / "run").close()
 
 
 def test_links_are_replaced_by_copies_where_there_are_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ check: $(READY) ## every check and test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 check-all: check ## `make check`, then kill loops, large uploads, upgrades, and clients as published (1 GB on the first run)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 fix: $(READY) ## format, repair what can be repaired, write the generated files
 	$(BIN)/ruff check --fix .

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 
+@dataclass(eq=False)
 class DomainError(Exception):
     """The root of every refusal and failure that a user may see.
 
@@ -12,7 +13,7 @@ class DomainError(Exception):
     """
 
     def __str__(self) -> str:
-        facts = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))  # type: ignore[arg-type]
+        facts = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
         return f"{type(self).__name__}({facts})"
 
 

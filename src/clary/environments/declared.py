@@ -180,7 +180,8 @@ class _Reader:
             markers = f" ; {told['markers']}" if told.get("markers") else ""
             self._lines(f"{name}{extras}{told['version']}{markers}", self._requirements)
         for source in document.get("_meta", {}).get("sources", []):
-            if "pypi.org" not in str(source.get("url", "pypi.org")):
+            # pipenv calls the public index `pypi`; where that is found is this machine's configuration, not the lock's.
+            if source.get("name") != "pypi":
                 self._lines(f"--extra-index-url {source['url']}", self._requirements)
 
     def _file(self, path: Path, into: list[str]) -> None:

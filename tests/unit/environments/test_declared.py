@@ -109,7 +109,7 @@ def test_a_pipfiles_lock(tmp_path: Path) -> None:
     lock = {
         "_meta": {
             "requires": {"python_version": "3.11"},
-            "sources": [{"url": "https://pypi.org/simple"}, {"url": "https://i/x"}],
+            "sources": [{"name": "pypi", "url": "https://public/x"}, {"name": "ours", "url": "https://i/x"}],
         },
         "default": {
             "six": {"version": "==1.16.0", "hashes": ["sha256:0"]},

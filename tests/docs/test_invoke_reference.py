@@ -13,7 +13,7 @@ from clary.dataplane.plan import _LATER
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "invoke.md").read_text()
-ROWS = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+)", PAGE, re.MULTILINE))
+ROWS = dict(re.findall(r"^\| `(\w+)` \| ([\d,.]+)", PAGE, re.MULTILINE))
 
 
 @pytest.mark.parametrize("limit", dataclasses.fields(Limits), ids=lambda field: field.name)

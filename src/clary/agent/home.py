@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from clary.agent.options import AgentError
+from clary.kit.durable import replace_file
 
 FORMAT = 1
 """Layout of HOME that this Clary writes and the newest that it reads."""
@@ -90,12 +91,7 @@ def _check_format(path: Path, home: Path) -> None:
     except FileNotFoundError:
         text = ""
     if not text:
-        temporary = path.with_suffix(".new")
-        with temporary.open("w") as out:
-            out.write(f"{FORMAT}\n")
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
+        replace_file(path, f"{FORMAT}\n".encode())
         return
     if text == RESTORING:
         raise AgentError(f"a restore into {home} did not finish. Run it again: clary restore FILE --force")

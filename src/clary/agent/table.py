@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from clary.kit.durable import replace_file
 
 FORMAT = 1
 
@@ -36,12 +37,7 @@ class ProcessSpec:
 def write_table(path: Path, processes: Iterable[ProcessSpec]) -> None:
     """Replace the table durably: temporary file, fsync, rename."""
     text = json.dumps({"format": FORMAT, "processes": [asdict(p) for p in processes]}, indent=1)
-    temporary = path.with_suffix(".new")
-    with temporary.open("w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
+    replace_file(path, text.encode())
 
 
 def read_table(path: Path) -> list[ProcessSpec]:

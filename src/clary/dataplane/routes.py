@@ -5,10 +5,11 @@ A router keeps the last good snapshot in memory and on disk and serves from it w
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
+
+from clary.kit.durable import replace_file
 
 FORMAT = 1
 RANDOM = "RANDOM"
@@ -88,13 +89,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Replace the file durably, readable by its owner only."""
-    temporary = path.with_suffix(".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as out:
-        out.write(msgspec.json.encode(snapshot))
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
+    replace_file(path, msgspec.json.encode(snapshot), 0o600)
 
 
 def read_snapshot(path: Path) -> Snapshot:

@@ -12,11 +12,12 @@ The folder of a job, `HOME/jobs/<uid>`:
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Optional
+
+from clary.kit.durable import replace_file
 
 JOB, RESULT, STOP, STARTS, ML = "job.json", "result.json", "stop", "starts", "ml"
 MODEL_ARCHIVE, OUTPUT_ARCHIVE = "model.tar.gz", "output.tar.gz"
@@ -75,12 +76,7 @@ class TrainerResult:
 
 def write_json(path: Path, document: object) -> None:
     """Replace a file durably."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("w") as out:
-        json.dump(document, out)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
+    replace_file(path, json.dumps(document).encode())
 
 
 def write_options(folder: Path, options: TrainerOptions) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import botocore.exceptions
@@ -18,7 +17,8 @@ import pytest
 from botocore.model import StructureShape
 from hypothesis import HealthCheck, assume, given, settings
 
-from clary import assembly
+from clary.assembly.operations import Desks
+from clary.assembly.operations import operations as assembled_operations
 from clary.edge.aws import fields_doc
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Call, Field, Members, Operation
@@ -213,6 +213,6 @@ def test_errors_of_resources_may_be_raised_as_such() -> None:
 
 
 def test_what_is_documented_is_what_is_assembled() -> None:
-    made = assembly.operations(Any, Any, Any, Any, SimpleNamespace(long_poll=True))  # type: ignore[arg-type]
+    made = assembled_operations(Desks(Any, Any, Any, Any))  # type: ignore[arg-type]
     assembled = {(operation.service, operation.name) for operation in made}
     assert assembled == {(operation.service, operation.name) for operation in OPERATIONS}

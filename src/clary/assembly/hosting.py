@@ -1,0 +1,107 @@
+"""What runs models and jobs: placement, and the loops that bring what is wanted about."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+from clary.artifacts.fetch import Artifacts
+from clary.artifacts.shared import FileRoots
+from clary.assembly.base import Base
+from clary.control.log_groups import LogKeeper
+from clary.control.worker_roles import Lender
+from clary.environments.store import EnvironmentOptions, Environments
+from clary.kit.threads import Threads
+from clary.placement.local import LocalOptions, LocalPlacement
+from clary.reconcile.act import World
+from clary.reconcile.grounds import Grounds
+from clary.reconcile.loop import Loop
+from clary.reconcile.routing import Routing, SnapshotOptions
+from clary.reconcile.training_files import Ground as TrainingGround
+from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
+from clary.reconcile.tuning_loop import TuningLoop, TuningWorld
+from clary.telemetry.ingest import Ingest
+
+ENVIRONMENTS_AT_ONCE = 4
+"""Builds, and endpoints waiting for one, that hold a thread."""
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """Made once; `loops` run until control ends."""
+
+    world: World
+    placement: LocalPlacement
+    lender: Lender
+    keeper: LogKeeper
+    loop: Loop
+    training: TrainingLoop
+    tuning: TuningLoop
+
+    def loops(self, base: Base) -> dict[str, Coroutine[object, object, None]]:
+        """Every loop by its name; one that ends ends control."""
+        return {
+            "placement": self.placement.run(),
+            "reconcile": self.loop.run(),
+            "training": self.training.run(),
+            "tuning": self.tuning.run(),
+            "keys": base.ring.follow(base.desk, base.seal),
+            "log times": self.keeper.run(),
+            "ingest": Ingest(base.metrics, base.home / "spool", base.clock, base.slow).run(),
+        }
+
+
+def make_hosting(base: Base) -> Hosting:
+    """All of it, at rest."""
+    settings, home, clock = base.settings, base.home, base.clock
+    environments = Environments(EnvironmentOptions(home / "environments", dict(os.environ), refused=settings.untrusted))
+    placement = LocalPlacement(LocalOptions(home, base.sockets, untrusted=settings.untrusted), clock, base.quick)
+    lender = Lender(settings.url, base.seal.derive("workers"))
+    world = _world(base, placement, environments, lender)
+    training = TrainingLoop(
+        TrainingWorld(
+            store=base.store,
+            clock=clock,
+            objects=base.stores,
+            runners=placement,
+            threads=Threads("training", 4),
+            ground=TrainingGround(home / "jobs", home / "logs" / "training", sys.executable, world.cores, environments),
+        ),
+        TrainingOptions(jobs_max=world.cores),
+    )
+    return Hosting(
+        world=world,
+        placement=placement,
+        lender=lender,
+        keeper=LogKeeper(base.desk, home / "logs", base.quick, clock),
+        loop=Loop(world),
+        training=training,
+        tuning=TuningLoop(TuningWorld(base.store, clock, base.ids, slots=world.cores)),
+    )
+
+
+def _world(base: Base, placement: LocalPlacement, environments: Environments, lender: Lender) -> World:
+    settings, home = base.settings, base.home
+    snapshot = SnapshotOptions(
+        home / "run" / "routes.json",
+        settings.account,
+        settings.region,
+        base.auth,
+        settings.hosts,
+        base.session_key.hex(),
+    )
+    return World(
+        store=base.store,
+        clock=base.clock,
+        ids=base.ids,
+        placement=placement,
+        artifacts=Artifacts(home / "artifacts", base.stores, files=FileRoots(settings.model_roots)),
+        routing=Routing(snapshot, base.quick, base.routers.reload),
+        seal=base.seal,
+        threads=base.slow,
+        cores=len(os.sched_getaffinity(0)),
+        worker_env=lender.environment,
+        grounds=Grounds(environments, Threads("environments", ENVIRONMENTS_AT_ONCE), home / "logs", base.clock),
+    )

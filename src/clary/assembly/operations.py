@@ -1,0 +1,56 @@
+"""Every AWS operation that is served, apart from S3 and the runtime's invocations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clary.control.desk import Desk
+from clary.control.log_groups import LogKeeper
+from clary.control.metrics import MetricDesk
+from clary.edge.aws.operation import Operation
+from clary.edge.aws.resources import (
+    cloudwatch,
+    endpoint_configs,
+    endpoints,
+    iam,
+    logs,
+    logs_put,
+    models,
+    runtime,
+    sts,
+    tags,
+    training_jobs,
+    tuning_jobs,
+)
+from clary.store.sessions import Sessions
+
+
+@dataclass(frozen=True)
+class Desks:
+    """Where the operations work."""
+
+    desk: Desk
+    metrics: MetricDesk
+    sessions: Sessions
+    keeper: LogKeeper
+    long_poll: bool = True
+    """Whether Describe waits a while for a change of status."""
+
+
+def operations(at: Desks) -> tuple[Operation, ...]:
+    """The operations, each with its handler and what becomes of each field."""
+    hold = endpoints.HoldOptions(long_poll=at.long_poll)
+    return (
+        *models.operations(at.desk),
+        *endpoint_configs.operations(at.desk),
+        *endpoints.operations(at.desk, hold),
+        *tags.operations(at.desk),
+        *training_jobs.operations(at.desk, hold),
+        *tuning_jobs.operations(at.desk, hold),
+        *cloudwatch.operations(at.metrics),
+        *runtime.OPERATIONS,
+        *sts.operations(at.desk, at.sessions),
+        *iam.operations(at.desk),
+        *logs.operations(at.keeper),
+        *logs_put.operations(at.keeper),
+    )

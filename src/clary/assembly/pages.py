@@ -1,0 +1,72 @@
+"""Clary's own pages and API, beside the AWS ones."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from clary import __version__
+from clary.assembly.base import Base
+from clary.assembly.hosting import Hosting
+from clary.control import endpoint_docs, endpoint_logs, version_trials
+from clary.domain.model import Container
+from clary.edge import admin, docs_pages, endpoint_admin, images_admin, logview, worker_credentials
+from clary.edge.visitor import Doorman, VisitorOptions
+from clary.placement import guest
+
+
+def own_pages(base: Base, hosting: Hosting, stopping: Callable[[], bool]) -> Starlette:
+    """Everything below /clary/, and the pages of endpoints."""
+    return Starlette(
+        routes=[
+            *_own_api(base, hosting),
+            *logview.routes(_log_view(base, stopping)),
+            *worker_credentials.routes(worker_credentials.Counter(base.desk, base.sessions, hosting.lender)),
+            *docs_pages.routes(_docs_pages(base, hosting)),
+        ]
+    )
+
+
+def _own_api(base: Base, hosting: Hosting) -> list[Route]:
+    """Keys, images, and versions of endpoints, which are tried as guests of placement."""
+    world = hosting.world
+    options = admin.AdminOptions(__version__, base.auth, base.settings.hosts)
+    clerk = admin.Admin(base.desk, base.seal, base.ring, hosting.loop.loaded.is_set, options)
+
+    def python_of(path: Path, container: Container) -> str | None:
+        return "" if world.grounds is None else world.grounds.python_of(path, container)
+
+    ask = functools.partial(guest.ask, world.clock)
+    bench = version_trials.Bench(hosting.placement.guest, ask, world.artifacts.path_of, python_of, world.threads)
+    return [*admin.routes(clerk), *images_admin.routes(clerk), *endpoint_admin.routes(clerk, bench)]
+
+
+def _log_view(base: Base, stopping: Callable[[], bool]) -> logview.LogView:
+    """What the pages of logs work with."""
+    settings = base.settings
+    return logview.LogView(
+        logs=base.home / "logs",
+        lookup=functools.partial(endpoint_logs.uids_by_region, base.desk),
+        keys=base.ring,
+        clock=base.clock,
+        threads=base.quick,
+        options=logview.LogViewOptions(base.auth, settings.account, settings.region, settings.hosts),
+        stopping=stopping,
+    )
+
+
+def _docs_pages(base: Base, hosting: Hosting) -> docs_pages.DocsPages:
+    """The pages of endpoints; the signatures on them are what their replicas report."""
+    settings = base.settings
+    doorman = Doorman(
+        functools.partial(endpoint_logs.uids_by_region, base.desk),
+        base.ring,
+        base.clock,
+        VisitorOptions(base.auth, settings.account, settings.region, settings.hosts),
+    )
+    facts = functools.partial(endpoint_docs.facts, base.desk)
+    return docs_pages.DocsPages(doorman, facts, hosting.placement.observed)

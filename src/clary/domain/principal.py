@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -31,3 +32,23 @@ class Scope:
 
     account: str
     region: str
+
+
+def _nothing() -> str:
+    return ""
+
+
+@dataclass
+class Asked:
+    """What a request asks for, as far as the audit keeps it; empty for what Clary does by itself."""
+
+    source: str = ""
+    """The service: `sagemaker.amazonaws.com`."""
+    operation: str = ""
+    """As its clients name it: `CreateEndpoint`."""
+    user_agent: str = ""
+    source_ip: str = ""
+    parameters: Callable[[], str] = _nothing
+    """Gives the input as JSON, secrets hidden."""
+    recorded: bool = False
+    """Set once an audit row tells of it."""

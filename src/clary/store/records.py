@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from clary.domain.principal import Principal, Scope
-from clary.store.tables import audit, changes
+from clary.domain.principal import Asked, Principal, Scope
+from clary.store.audit import append
+from clary.store.tables import changes
 
 CHANGES_MAX = 10_000
 """Rows kept; reconcile looks at all endpoints when it starts, so older ones tell it nothing."""
+USER_AGENT_CHARS_MAX = 1024
+ERROR_CHARS_MAX = 1024
+"""Of what the audit keeps, as CloudTrail does."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Caller:
     principal: Principal
     scope: Scope
     request_id: str
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True)
@@ -36,22 +42,34 @@ class Deed:
     """The noun of the resource: `endpoint`."""
 
 
-def record(connection: Connection, caller: Caller, deed: Deed) -> None:
+def record(connection: Connection, caller: Caller, deed: Deed, error_code: str = "", error_message: str = "") -> None:
     """Append an audit row, in the transaction of the deed."""
-    connection.execute(
-        insert(audit).values(
-            at_us=deed.at_us,
-            action=deed.action,
-            kind=deed.kind,
-            resource_uid=deed.uid,
-            resource=deed.resource,
-            account=caller.principal.account,
-            principal_arn=caller.principal.arn,
-            key_id=caller.principal.key_id,
-            session=caller.principal.session,
-            request_id=caller.request_id,
-        )
+    asked, principal = caller.asked, caller.principal
+    append(
+        connection,
+        {
+            "at_us": deed.at_us,
+            "action": asked.operation or deed.action,
+            "kind": deed.kind,
+            "resource_uid": deed.uid,
+            "resource": deed.resource,
+            "account": principal.account,
+            "principal_arn": principal.arn,
+            "key_id": principal.key_id,
+            "session": principal.session,
+            "request_id": caller.request_id,
+            "region": caller.scope.region,
+            "username": principal.session or re.split(r"[/:]", principal.arn)[-1][:128],
+            "resource_name": re.split(r"[/:]", deed.resource)[-1].lower(),
+            "source": asked.source,
+            "user_agent": asked.user_agent[:USER_AGENT_CHARS_MAX],
+            "source_ip": asked.source_ip[:45],
+            "parameters": asked.parameters(),
+            "error_code": error_code[:128],
+            "error_message": error_message[:ERROR_CHARS_MAX],
+        },
     )
+    asked.recorded = True
 
 
 def announce(connection: Connection, kind: str, uid: str, at_us: int) -> None:

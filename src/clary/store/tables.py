@@ -178,7 +178,8 @@ changes = Table(
     sqlite_autoincrement=True,
 )
 
-# Who did what. Append-only (a trigger refuses more), written in the transaction of the deed itself.
+# Who did what. Append-only (triggers refuse more), written in the transaction of the deed; each row's hash covers
+# the one before it (store/audit.py). The oldest may go once a checkpoint covers them.
 audit = Table(
     "audit",
     metadata,
@@ -193,5 +194,25 @@ audit = Table(
     Column("key_id", String(128), nullable=False),
     Column("session", String(128), nullable=False),
     Column("request_id", String(36), nullable=False),
+    Column("region", String(32), nullable=False, server_default=""),
+    Column("username", String(128), nullable=False, server_default=""),
+    Column("resource_name", Text, nullable=False, server_default="", comment="the resource's last part, lower case"),
+    Column("source", String(64), nullable=False, server_default="", comment="sagemaker.amazonaws.com, ..."),
+    Column("user_agent", Text, nullable=False, server_default=""),
+    Column("source_ip", String(45), nullable=False, server_default=""),
+    Column("parameters", Text, nullable=False, server_default="", comment="JSON, secrets hidden"),
+    Column("error_code", String(128), nullable=False, server_default=""),
+    Column("error_message", Text, nullable=False, server_default=""),
+    Column("hash", String(64), nullable=False, server_default=""),
     sqlite_autoincrement=True,
+)
+
+# Up to where the audit was pruned; the newest counts. Written with the deletion it allows.
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False, comment="of the last row deleted"),
+    Column("hash", String(64), nullable=False, comment="of that row"),
+    Column("deleted_rows", BigInteger, nullable=False, comment="since the beginning"),
+    Column("at_us", BigInteger, nullable=False),
 )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clary.control import metrics
-from clary.control.metrics import MetricDesk, Percentile, Question, Stat
+from clary.control.metrics import MetricDesk
 from clary.domain.errors import Invalid
 from clary.edge.aws import page
 from clary.edge.aws.errors import AwsError
@@ -20,6 +20,7 @@ from clary.edge.aws.operation import Call, Field, Members, Operation
 from clary.kit.clock import MICROS
 from clary.telemetry.points import decode_dimensions, encode_dimensions
 from clary.telemetry.query import Metric, MetricFilter, Point
+from clary.telemetry.statistics import Percentile, Question, Stat, is_period, parse_stat, value, window
 
 STATISTICS_DATAPOINTS_MAX = 1440
 DATA_DATAPOINTS_MAX = 100_800
@@ -71,7 +72,7 @@ async def _get_metric_statistics(desk: MetricDesk, call: Call, members: Members)
     simple, extended = members.get("Statistics") or [], members.get("ExtendedStatistics") or []
     if problem := _times_problem(start_s, end_s):
         raise AwsError("InvalidParameterValue", problem)
-    if not metrics.is_period(period_s):
+    if not is_period(period_s):
         raise AwsError("InvalidParameterValue", _PERIOD)
     if simple and extended:
         text = "The parameters Statistics and ExtendedStatistics are mutually exclusive and you have specified both."
@@ -89,7 +90,7 @@ async def _get_metric_statistics(desk: MetricDesk, call: Call, members: Members)
     }
     question = Question(
         _metric(members["Namespace"], members["MetricName"], members.get("Dimensions")),
-        metrics.window(start_s, end_s, period_s, desk.clock.now_us() / MICROS),
+        window(start_s, end_s, period_s, desk.clock.now_us() / MICROS),
         members.get("Unit"),
         percentiles=bool(extended),
     )
@@ -99,7 +100,7 @@ async def _get_metric_statistics(desk: MetricDesk, call: Call, members: Members)
 
 
 def _simple_stat(name: str, number: int) -> Stat:
-    stat = metrics.parse_stat(name)
+    stat = parse_stat(name)
     if stat is None or isinstance(stat, Percentile):
         text = f"The parameter Statistics.member.{number} must be a value in the set [ {_SIMPLE} ]."
         raise AwsError("InvalidParameterValue", text)
@@ -107,7 +108,7 @@ def _simple_stat(name: str, number: int) -> Stat:
 
 
 def _percentile(name: str, number: int) -> Stat:
-    stat = metrics.parse_stat(name)
+    stat = parse_stat(name)
     if not isinstance(stat, Percentile):
         text = f"The value {name} for parameter ExtendedStatistics.member.{number} is not supported."
         raise AwsError("InvalidParameterValue", text)
@@ -115,7 +116,7 @@ def _percentile(name: str, number: int) -> Stat:
 
 
 def _datapoint(point: Point, stats: Mapping[str, Stat], *, extended: bool) -> Members | None:
-    values = {name: number for name, stat in stats.items() if (number := metrics.value(stat, point.cell)) is not None}
+    values = {name: number for name, stat in stats.items() if (number := value(stat, point.cell)) is not None}
     if not values:
         return None
     shown: Members = {"ExtendedStatistics": values} if extended else values
@@ -274,9 +275,9 @@ def _query_problems(query: Members, path: str, taken: set[str]) -> list[str]:
         for name in ("Namespace", "MetricName")
         if not metric.get(name)
     )
-    if metrics.parse_stat(wanted["Stat"]) is None:
+    if parse_stat(wanted["Stat"]) is None:
         problems.append(f"The value {wanted['Stat']} for parameter {path}.MetricStat.Stat is not a valid statistic.")
-    if not metrics.is_period(wanted["Period"]):
+    if not is_period(wanted["Period"]):
         problems.append(f"{_PERIOD[:-1]}; {path}.MetricStat.Period is {wanted['Period']}.")
     return problems
 
@@ -284,9 +285,9 @@ def _query_problems(query: Members, path: str, taken: set[str]) -> list[str]:
 def _read_query(query: Members, start_s: float, end_s: float, now_s: float) -> _Query:
     wanted = query["MetricStat"]
     metric = _metric(wanted["Metric"]["Namespace"], wanted["Metric"]["MetricName"], wanted["Metric"].get("Dimensions"))
-    stat = metrics.parse_stat(wanted["Stat"])
+    stat = parse_stat(wanted["Stat"])
     assert stat is not None, "found right before"
-    seen = metrics.window(start_s, end_s, wanted["Period"], now_s)
+    seen = window(start_s, end_s, wanted["Period"], now_s)
     question = Question(metric, seen, wanted.get("Unit"), percentiles=isinstance(stat, Percentile))
     return _Query(query["Id"], query.get("Label") or metric.name, stat, question, query.get("ReturnData", True))
 
@@ -300,7 +301,7 @@ def _rest(question: Question, at_s: int, *, newest_first: bool) -> Question:
 
 def _values(query: _Query, points: Sequence[Point], *, newest_first: bool) -> Values:
     # Points of several units at one time are several points, as the service gives them.
-    known = [(p.at_s, v) for p in points if (v := metrics.value(query.stat, p.cell)) is not None]
+    known = [(p.at_s, v) for p in points if (v := value(query.stat, p.cell)) is not None]
     return known[::-1] if newest_first else known
 
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clary.control import metrics
-from clary.control.metrics import Percentile, Window, window
 from clary.domain.errors import NotServed
+from clary.telemetry import statistics
 from clary.telemetry.points import Cell
 from clary.telemetry.sketch import Sketch
+from clary.telemetry.statistics import Percentile, Window, window
 
 DAY_S = 86400
 
@@ -45,7 +45,7 @@ def test_an_end_within_a_second_takes_that_seconds_point() -> None:
 
 
 def test_periods() -> None:
-    assert [p for p in range(-60, 241) if metrics.is_period(p)] == [1, 5, 10, 20, 30, 60, 120, 180, 240]
+    assert [p for p in range(-60, 241) if statistics.is_period(p)] == [1, 5, 10, 20, 30, 60, 120, 180, 240]
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_periods() -> None:
     ],
 )
 def test_statistics_by_name(text: str, stat: object) -> None:
-    assert metrics.parse_stat(text) == stat
+    assert statistics.parse_stat(text) == stat
 
 
 @pytest.mark.parametrize("text", ["tm90", "TM(10%:90%)".lower(), "tc(:150)", "ts95", "wm98", "pr(:300)", "IQM", "iqm"])
 def test_other_extended_statistics_are_refused_by_name(text: str) -> None:
     with pytest.raises(NotServed) as refused:
-        metrics.parse_stat(text)
+        statistics.parse_stat(text)
     assert text in refused.value.what
 
 
 def test_values_of_a_cell() -> None:
     cell = Cell(4, 100, 10, 40, Sketch())
-    assert [metrics.value(stat, cell) for stat in ("SampleCount", "Sum", "Average", "Minimum", "Maximum")] == [
+    assert [statistics.value(stat, cell) for stat in ("SampleCount", "Sum", "Average", "Minimum", "Maximum")] == [
         4,
         100,
         25,
@@ -91,7 +91,7 @@ def test_values_of_a_cell() -> None:
 
 def test_a_counter_that_stood_still_is_zero() -> None:
     for stat in ("SampleCount", "Sum", "Average", "Minimum", "Maximum", Percentile(0.99)):
-        assert metrics.value(stat, Cell(0, 0)) == 0  # type: ignore[arg-type]
+        assert statistics.value(stat, Cell(0, 0)) == 0  # type: ignore[arg-type]
 
 
 def test_percentiles() -> None:
@@ -99,9 +99,9 @@ def test_percentiles() -> None:
     for us in range(1, 101):
         sketch.observe(us * 100)
     cell = Cell(100, 505_000, 100, 10_000, sketch)
-    assert metrics.value(Percentile(0.0), cell) == pytest.approx(100, rel=0.011)
-    assert metrics.value(Percentile(0.5), cell) == pytest.approx(5_000, rel=0.011)
-    assert metrics.value(Percentile(0.99), cell) == pytest.approx(9_900, rel=0.011)
-    assert metrics.value(Percentile(1.0), cell) == 10_000
-    assert metrics.value(Percentile(0.5), Cell(2, 1, 0, 1)) is None
-    assert metrics.value(Percentile(0.5), Cell(2, 2, 1, 1)) == 1
+    assert statistics.value(Percentile(0.0), cell) == pytest.approx(100, rel=0.011)
+    assert statistics.value(Percentile(0.5), cell) == pytest.approx(5_000, rel=0.011)
+    assert statistics.value(Percentile(0.99), cell) == pytest.approx(9_900, rel=0.011)
+    assert statistics.value(Percentile(1.0), cell) == 10_000
+    assert statistics.value(Percentile(0.5), Cell(2, 1, 0, 1)) is None
+    assert statistics.value(Percentile(0.5), Cell(2, 2, 1, 1)) == 1

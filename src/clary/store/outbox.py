@@ -1,0 +1,61 @@
+"""Events on their way out: appended in the transaction of what they tell of, delivered by whoever owns the target.
+
+`target_arn` says whose: `arn:aws:lambda:...` a command, `arn:aws:sns:...` a topic, `bus_arn(scope)` the rules of
+EventBridge. The body is what the target is sent, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert
+
+from clary.domain.principal import Scope
+from clary.store.tables import events_out
+
+KEPT_US = 14 * 86_400 * 1_000_000
+"""Events are kept so long, delivered or not, in microseconds."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One message to one target."""
+
+    uid: str
+    """A ULID: their order is that in which events came about."""
+    at_us: int
+    scope: Scope
+    source: str
+    """`aws.cloudwatch`, `aws.sagemaker`."""
+    target_arn: str
+    body: Mapping[str, Any]
+
+
+def bus_arn(scope: Scope) -> str:
+    """The event bus that EventBridge's rules of an account and region listen to."""
+    return f"arn:aws:events:{scope.region}:{scope.account}:event-bus/default"
+
+
+def append(connection: Connection, event: Event) -> None:
+    """Note an event in the transaction that made it."""
+    connection.execute(
+        insert(events_out).values(
+            uid=event.uid,
+            at_us=event.at_us,
+            account=event.scope.account,
+            region=event.scope.region,
+            source=event.source,
+            target_arn=event.target_arn,
+            body=json.dumps(event.body, separators=(",", ":"), ensure_ascii=False),
+            attempts=0,
+            next_us=event.at_us,
+        )
+    )
+
+
+def prune(connection: Connection, now_us: int) -> None:
+    """Forget what is older than KEPT_US."""
+    connection.execute(delete(events_out).where(events_out.c.at_us < now_us - KEPT_US))

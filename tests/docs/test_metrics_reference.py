@@ -2,6 +2,8 @@
 
 import re
 
+import msgspec
+
 from clary.telemetry.delta import Delta, Latency, VariantDelta
 from clary.telemetry.points import samples_of
 from clary.telemetry.store import RETENTION_S
@@ -12,7 +14,8 @@ PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 
 def test_every_metric_is_documented_with_its_unit() -> None:
     latency = Latency(1, 1, 1, 1, {0: 1})
-    busy = VariantDelta("1", "r", "e", "u", "v", 1, 1.0, 0, 0, 0, latency, latency, 1, 0, 0, 1)
+    whole = VariantDelta("1", "r", "e", "u", "v", 1, 1.0, 0, 0, 0, latency, latency, 1, 0, 0, 1)
+    busy = msgspec.structs.replace(whole, first_chunk=latency, first_chunk_model=latency, streams=1)
     stored = {(sample.key.metric, sample.key.unit) for sample in samples_of(Delta("router-0", "b", 1, 0, (busy,)))}
     documented = set(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
     assert documented == stored

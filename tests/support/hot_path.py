@@ -159,6 +159,7 @@ class Rig:
 
     def __init__(self, spool_dir: Any, limits: Limits | None = None) -> None:
         self.clock = VirtualClock()
+        self.spool_dir = spool_dir
         self.limits = limits or Limits()
         self.wires: dict[str, Wire] = {}
         self.soon: list[Callable[[], None]] = []

@@ -134,6 +134,11 @@ async def test_what_is_stored_comes_back(wire: Wire) -> None:
         "ExecutionRoleArn": ROLE,
         "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
         "EnableNetworkIsolation": False,
+        "MetricsConfig": {
+            "EnableEnhancedMetrics": True,
+            "EnableDetailedObservability": False,
+            "MetricPublishFrequencyInSeconds": 10,
+        },
     }
     assert (await wire.send("CreateEndpointConfig", given))[0] == 200
     _, described = await wire.send("DescribeEndpointConfig", {"EndpointConfigName": "My-Config"})
@@ -268,6 +273,16 @@ REFUSALS = [
     ("CreateEndpointConfig", variant(InitialInstanceCount=None), "InitialInstanceCount is missing"),
     ("CreateEndpointConfig", variant(RoutingConfig={"RoutingStrategy": "KV_AWARE"}), "RoutingStrategy KV_AWARE"),
     ("CreateEndpointConfig", variant(InitialVariantWeight=0), "no variant would get traffic"),
+    (
+        "CreateEndpointConfig",
+        {**CONFIG, "MetricsConfig": {"MetricPublishFrequencyInSeconds": 20}},
+        "is 20; valid values are 10, 30, 60, 120, 180, 240, 300",
+    ),
+    (
+        "CreateEndpointConfig",
+        {**CONFIG, "MetricsConfig": {"EnableDetailedObservability": True}},
+        "MetricsConfig.EnableDetailedObservability",
+    ),
     (
         "CreateEndpointConfig",
         variant(ServerlessConfig={"MemorySizeInMB": 1024, "MaxConcurrency": 1}),

@@ -21,6 +21,7 @@ from clary.kit.clock import Clock
 from clary.replica import frames
 from clary.replica.client import Report
 from clary.replica.frames import Frame, FrameError, Kind, Tag
+from clary.telemetry.recorder import Series
 
 __all__ = ("Call", "Outcomes", "Replica", "VariantQueue", "Wire")
 
@@ -45,6 +46,8 @@ class Replica:
         self.pure = False
         self.calls_max = 1
         self.retiring = False
+        self.series: Series | None = None
+        """Its own share of the variant's metrics; None where nobody asked for it."""
         self.inflight: dict[int, Call] = {}
         """Delivered and not answered by the replica, by frame id; also calls already answered by a timeout."""
         self._queue = queue

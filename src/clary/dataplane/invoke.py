@@ -159,8 +159,12 @@ class HotPath:
         now_s = self._monotonic_s()
         model_us = int((now_s - call.sent_s) * 1e6)
         series = variant.series
-        series.observe(status, model_us, int((now_s - call.arrived_s) * 1e6) - model_us, False)
+        overhead_us = int((now_s - call.arrived_s) * 1e6) - model_us
+        series.observe(status, model_us, overhead_us, False)
         series.concurrent -= 1
+        own = call.replica.series
+        if own is not None:
+            own.observe(status, model_us, overhead_us, False)
         self.inflight -= 1
         call.done = True
         if status == 204:  # RFC 9110 15.3.5: no content and no length
@@ -178,6 +182,9 @@ class HotPath:
                 self._model_error(call, frame.head, bytes(frame.body))
                 return
             data = self._stream_head(call, frame.head)
+            now_s = self._monotonic_s()
+            first_us, model_us = (int((now_s - since_s) * 1e6) for since_s in (call.arrived_s, call.sent_s))
+            call.variant.series.observe_first_chunk(first_us, model_us)
         call.paused = not call.part(data + streams.part(bytes(frame.body)))
 
     def ended(self, call: Call, frame: Frame) -> None:
@@ -343,4 +350,9 @@ class HotPath:
         series = call.variant.series
         series.observe(status, model_us, total_us - max(0, model_us), model_error)
         series.concurrent -= 1
+        own = call.replica.series if call.delivered else None
+        if own is not None:
+            own.observe(status, model_us, total_us - max(0, model_us), model_error)
+        if call.begun:
+            series.observe_stream(model_error)
         self.inflight -= 1

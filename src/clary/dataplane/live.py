@@ -17,9 +17,18 @@ class Metrics(Protocol):
     """The part of a telemetry.recorder.Recorder that routes need."""
 
     def series(
-        self, account: str, region: str, endpoint: str, endpoint_uid: str, variant: str, instances: int
+        self,
+        account: str,
+        region: str,
+        endpoint: str,
+        endpoint_uid: str,
+        variant: str,
+        instances: int,
+        *,
+        config: str = "",
+        replica: str = "",
     ) -> Series:
-        """The series of a variant."""
+        """The series of a variant's fleet, or of one replica of it."""
         ...
 
     def retain(self, routed: Iterable[Series]) -> None:
@@ -122,13 +131,20 @@ class Fleet:
                 queue = self._queues.get(variant.uid) or self._make_queue(variant.routing)
                 wanted[variant.uid] = queue
                 series = self._metrics.series(
-                    route.account, route.region, route.name, route.uid, variant.name, variant.instances
+                    route.account,
+                    route.region,
+                    route.name,
+                    route.uid,
+                    variant.name,
+                    variant.instances,
+                    config=variant.config,
                 )
                 routed.append(series)
                 live = LiveVariant(endpoint, variant, queue, series)
                 endpoint.variants.append(live)
                 endpoint.by_name[variant.name] = live
                 self._match(queue, {replica.uid: replica.address for replica in variant.replicas})
+                routed += self._count_replicas(route, variant, queue)
             table.add(endpoint)
         homeless: list[Call] = []
         for uid, queue in self._queues.items():
@@ -140,6 +156,19 @@ class Fleet:
         self._queues = wanted
         self._metrics.retain(routed)
         return table, homeless
+
+    def _count_replicas(self, route: EndpointRoute, variant: VariantRoute, queue: VariantQueue) -> list[Series]:
+        """Give each replica of a variant a series of its own where enhanced metrics are wanted, else none."""
+        counted = {replica.uid for replica in variant.replicas} if variant.enhanced else set()
+        series: list[Series] = []
+        for replica in queue.replicas:
+            replica.series = None
+            if replica.uid in counted:
+                replica.series = self._metrics.series(
+                    route.account, route.region, route.name, route.uid, variant.name, 1, replica=replica.uid
+                )
+                series.append(replica.series)
+        return series
 
     def stranded(self) -> list[Call]:
         """Calls that came back to a queue that no route leads to any more: their replica died as it finished."""

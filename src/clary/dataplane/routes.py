@@ -36,6 +36,10 @@ class VariantRoute(msgspec.Struct, frozen=True):
     """What InvocationsPerInstance divides by."""
     routing: str = ""
     """RoutingStrategy as given: `RANDOM`; everything else is to the replica with the least outstanding."""
+    config: str = ""
+    """Name of the endpoint configuration that these replicas are of: metrics are counted under it as well."""
+    enhanced: bool = False
+    """MetricsConfig.EnableEnhancedMetrics: metrics are counted by replica as well."""
 
 
 class EndpointRoute(msgspec.Struct, frozen=True):

@@ -19,6 +19,8 @@ FAILURE_REASON_CHARS_MAX = 1024
 """DescribeEndpoint, FailureReason."""
 INSTANCES_MAX = 1_000
 """Replicas of one variant: far above what one machine starts, far below what a typing error would ask for."""
+PUBLISH_S = (10, 30, 60, 120, 180, 240, 300)
+"""MetricPublishFrequencyInSeconds (API reference, MetricsConfig)."""
 LOAD_TIMEOUT_S = 480
 """ContainerStartupHealthCheckTimeoutInSeconds where it is not given: 8 minutes (hosting guide)."""
 
@@ -46,6 +48,18 @@ class VariantSpec:
 
 
 @dataclass(frozen=True)
+class MetricsConfig:
+    """How metrics of an endpoint are published, as given; None where not."""
+
+    enhanced: bool | None = None
+    """EnableEnhancedMetrics: also by replica, with the dimension InstanceId."""
+    publish_s: int | None = None
+    """MetricPublishFrequencyInSeconds: how often utilisation is measured."""
+    detailed: bool | None = None
+    """EnableDetailedObservability: never True, which is refused."""
+
+
+@dataclass(frozen=True)
 class EndpointConfigSpec:
     """CreateEndpointConfig's request, checked."""
 
@@ -54,6 +68,7 @@ class EndpointConfigSpec:
     role_arn: str = ""
     vpc: Vpc | None = None
     network_isolation: bool | None = None
+    metrics: MetricsConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Revision:
 
     config_name: str
     variants: tuple[RevisionVariant, ...]
+    metrics: MetricsConfig = MetricsConfig()
 
     @property
     def artifact_urls(self) -> tuple[str, ...]:
@@ -125,6 +141,7 @@ def freeze(config_name: str, spec: EndpointConfigSpec, models: dict[str, ModelSp
             )
             for variant, uid in zip(spec.variants, uids)
         ),
+        metrics=spec.metrics or MetricsConfig(),
     )
 
 

@@ -69,7 +69,7 @@ def route_of(want: Want, fleet: Fleet, standing: Standing) -> EndpointRoute:
         name=want.name,
         uid=want.uid,
         generation=fleet.generation,
-        variants=tuple(_variant(variant, standing.kept[variant.uid]) for variant in fleet.revision.variants),
+        variants=tuple(_variant(fleet, variant, standing.kept[variant.uid]) for variant in fleet.revision.variants),
         version=fleet.version,
         versions=want.lineage.newest,
         starting=want.lineage.starting if want.lineage.starting != fleet.version else 0,
@@ -77,7 +77,7 @@ def route_of(want: Want, fleet: Fleet, standing: Standing) -> EndpointRoute:
     )
 
 
-def _variant(variant: RevisionVariant, kept: Sequence[ReplicaHave]) -> VariantRoute:
+def _variant(fleet: Fleet, variant: RevisionVariant, kept: Sequence[ReplicaHave]) -> VariantRoute:
     chosen = sorted(kept[: variant.instance_count], key=lambda replica: replica.uid)
     return VariantRoute(
         name=variant.name,
@@ -86,6 +86,8 @@ def _variant(variant: RevisionVariant, kept: Sequence[ReplicaHave]) -> VariantRo
         replicas=tuple(ReplicaRoute(replica.uid, replica.routed_address) for replica in chosen if replica.was_ready),
         instances=variant.instance_count,
         routing=variant.routing,
+        config=fleet.revision.config_name,
+        enhanced=fleet.revision.metrics.enhanced is True,
     )
 
 

@@ -48,6 +48,48 @@ class VariantDelta(msgspec.Struct, frozen=True, array_like=True):
     concurrent_sum: int
     concurrent_min: int
     concurrent_max: int
+    config: str = ""
+    """Name of the endpoint configuration that the fleet was started from: the dimension EndpointConfigName."""
+    replica: str = ""
+    """Set where this is one replica's share, which the variant's own holds too: the dimension InstanceId."""
+    first_chunk: Latency | None = None
+    """From a streamed request's arrival to the first part of its answer."""
+    first_chunk_model: Latency | None = None
+    """From handing it to the model to that part."""
+    streams: int = 0
+    """Streamed answers of which at least one part was given, and that ended."""
+    streams_broken: int = 0
+    """Those that ended with an error."""
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """One traced invocation (W3C Trace Context; OpenTelemetry's span kind SERVER)."""
+
+    trace_id: bytes
+    """16 bytes."""
+    span_id: bytes
+    """8 bytes, as is the next."""
+    parent_id: bytes
+    """The caller's span."""
+    state: str
+    """`tracestate` as it came."""
+    start_us: int
+    """UTC microseconds, as is the next."""
+    end_us: int
+    account: str
+    region: str
+    endpoint: str
+    variant: str
+    replica: str
+    """Empty where it reached none."""
+    request_id: str
+    status: int
+    """As answered to the client; 0 where it left."""
+    model_status: int
+    """The model's own; 0 where it gave none."""
+    model_us: int
+    """As in ModelLatency; negative where the request never got to the model."""
+    stream: bool
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):
@@ -59,6 +101,9 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     at_us: int
     """Start of the second, UTC microseconds."""
     variants: tuple[VariantDelta, ...]
+    spans: tuple[Span, ...] = ()
+    spans_lost: int = 0
+    """Traced invocations of this second beyond what a delta holds."""
 
 
 class DeltaError(ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clary.kit.clock import MICROS
@@ -98,47 +98,97 @@ def decode_dimensions(stored: str) -> Dimensions:
 
 def samples_of(delta: Delta) -> Iterator[Sample]:
     """One second's metrics, as in the developer guide's "Amazon SageMaker AI metrics in Amazon CloudWatch"."""
+    at_s = delta.at_us // MICROS
+    fleets: dict[tuple[str, str], list[VariantDelta]] = {}
     for variant in delta.variants:
-        yield from _samples_of_variant(variant, delta.at_us // MICROS, delta.router)
+        if variant.replica:
+            instance = _Emitter(variant, at_s, (("InstanceId", variant.replica),))
+            yield from instance.invocations()
+            continue
+        fleets.setdefault((variant.endpoint_uid, variant.variant), []).append(variant)
+        whole = _Emitter(variant, at_s)
+        yield from whole.invocations()
+        if variant.config:
+            fleet = _Emitter(variant, at_s, (("EndpointConfigName", variant.config),))
+            yield from fleet.invocations()
+            yield fleet.sample("ConcurrentRequestsPerModel", "None", _concurrency([variant]), part=delta.router)
+    for found in fleets.values():
+        emitter = _Emitter(found[0], at_s)
+        yield emitter.sample("ConcurrentRequestsPerModel", "None", _concurrency(found), part=delta.router)
 
 
-def _samples_of_variant(variant: VariantDelta, at_s: int, router: str) -> Iterator[Sample]:
-    def sample(metric: str, unit: str, cell: Cell, part: str = "") -> Sample:
-        dimensions = (("EndpointName", variant.endpoint), ("VariantName", variant.variant))
+@dataclass(frozen=True)
+class _Emitter:
+    """Samples of one variant's share of a second, with one set of dimensions."""
+
+    variant: VariantDelta
+    at_s: int
+    more: Dimensions = ()
+    """Beside EndpointName and VariantName."""
+
+    def sample(self, metric: str, unit: str, cell: Cell, part: str = "") -> Sample:
+        variant = self.variant
+        named = (("EndpointName", variant.endpoint), ("VariantName", variant.variant), *self.more)
         key = SeriesKey(
             account=variant.account,
             region=variant.region,
             namespace=SAGEMAKER,
             metric=metric,
-            dimensions=dimensions,
+            dimensions=tuple(sorted(named)),
             unit=unit,
             resource=variant.endpoint_uid,
             part=part,
         )
-        return Sample(key, at_s, cell)
+        return Sample(key, self.at_s, cell)
 
-    count = variant.invocations
-    each = variant.per_instance / count if count else None
-    yield sample("Invocations", "None", Cell(count, count, 1.0 if count else None, 1.0 if count else None))
-    yield sample("InvocationsPerInstance", "None", Cell(count, variant.per_instance, each, each))
-    yield sample(
-        "ConcurrentRequestsPerModel",
-        "None",
-        Cell(variant.ticks, variant.concurrent_sum, variant.concurrent_min, variant.concurrent_max),
-        part=router,
+    def invocations(self) -> Iterator[Sample]:
+        """Everything but concurrency."""
+        variant = self.variant
+        count = variant.invocations
+        each = variant.per_instance / count if count else None
+        one = 1.0 if count else None
+        yield self.sample("Invocations", "None", Cell(count, count, one, one))
+        if not variant.replica:
+            yield self.sample("InvocationsPerInstance", "None", Cell(count, variant.per_instance, each, each))
+        if count:
+            yield from self._answers()
+        if variant.first_chunk is not None and variant.first_chunk_model is not None:
+            yield self.sample("FirstChunkLatency", "Microseconds", _latency_cell(variant.first_chunk))
+            yield self.sample("FirstChunkModelLatency", "Microseconds", _latency_cell(variant.first_chunk_model))
+        if variant.streams:
+            yield self.sample("MidStreamErrors", "None", _rate_cell(variant.streams, variant.streams_broken))
+
+    def _answers(self) -> Iterator[Sample]:
+        variant = self.variant
+        for metric, errors in (
+            ("Invocation4XXErrors", variant.errors_4xx),
+            ("Invocation5XXErrors", variant.errors_5xx),
+            ("InvocationModelErrors", variant.model_errors),
+        ):
+            yield self.sample(metric, "None", _rate_cell(variant.invocations, errors))
+        if variant.model is not None:
+            yield self.sample("ModelLatency", "Microseconds", _latency_cell(variant.model))
+        if variant.overhead is not None:
+            yield self.sample("OverheadLatency", "Microseconds", _latency_cell(variant.overhead))
+
+
+def _rate_cell(count: int, errors: int) -> Cell:
+    """0 or 1 for each of `count`: the average is the error rate."""
+    return Cell(count, errors, float(errors == count), float(errors > 0))
+
+
+def _concurrency(fleets: Sequence[VariantDelta]) -> Cell:
+    """The concurrency of one router, over all fleets of a variant: they are there at the same time.
+
+    A fleet that was idle until now tells of more seconds than one that was not: what it adds to the others' is a
+    sample of this second, and the seconds before it are in the others' deltas.
+    """
+    return Cell(
+        min(fleet.ticks for fleet in fleets),
+        sum(fleet.concurrent_sum for fleet in fleets),
+        sum(fleet.concurrent_min for fleet in fleets),
+        sum(fleet.concurrent_max for fleet in fleets),
     )
-    if not count:
-        return
-    for metric, errors in (
-        ("Invocation4XXErrors", variant.errors_4xx),
-        ("Invocation5XXErrors", variant.errors_5xx),
-        ("InvocationModelErrors", variant.model_errors),
-    ):
-        yield sample(metric, "None", Cell(count, errors, float(errors == count), float(errors > 0)))
-    if variant.model is not None:
-        yield sample("ModelLatency", "Microseconds", _latency_cell(variant.model))
-    if variant.overhead is not None:
-        yield sample("OverheadLatency", "Microseconds", _latency_cell(variant.overhead))
 
 
 def _latency_cell(latency: Latency) -> Cell:

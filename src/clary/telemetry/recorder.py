@@ -8,17 +8,20 @@ else happens once a second in `Recorder.run`. Imports the standard library and m
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from clary.kit.clock import MICROS, Clock
-from clary.telemetry.delta import Delta, Latency, VariantDelta, encode_delta
-from clary.telemetry.sketch import BUCKETS_PER_E, ZERO
+from clary.telemetry.delta import Delta, Latency, Span, VariantDelta, encode_delta
+from clary.telemetry.sketch import BUCKETS_PER_E, ZERO, bucket_of
 from clary.telemetry.spool import SpoolOptions, SpoolWriter
 
 IDLE_TICKS_MAX = 10
 """An idle variant reports its zeros once in this many seconds: the shortest period that scaling looks at."""
+SPANS_MAX = 1_000
+"""Traced invocations a second that are kept; more are counted as lost."""
 EARLY_S_MAX = 0.05
 """How much before its time a timer is taken for an early one."""
 
@@ -33,6 +36,8 @@ class Series:
         "_count",
         "_errors_4xx",
         "_errors_5xx",
+        "_first",
+        "_first_model",
         "_fresh",
         "_high",
         "_instances",
@@ -50,12 +55,16 @@ class Series:
         "_overhead_sum",
         "_per_instance",
         "_per_instance_at",
+        "_streams",
+        "_streams_broken",
         "_ticks",
         "account",
         "concurrent",
+        "config",
         "endpoint",
         "endpoint_uid",
         "region",
+        "replica",
         "retired",
         "variant",
     )
@@ -70,13 +79,24 @@ class Series:
     _overhead_max: int
 
     def __init__(
-        self, account: str, region: str, endpoint: str, endpoint_uid: str, *, variant: str, instances: int
+        self,
+        account: str,
+        region: str,
+        endpoint: str,
+        endpoint_uid: str,
+        *,
+        variant: str,
+        instances: int,
+        config: str = "",
+        replica: str = "",
     ) -> None:
         self.account = account
         self.region = region
         self.endpoint = endpoint
         self.endpoint_uid = endpoint_uid
         self.variant = variant
+        self.config = config
+        self.replica = replica
         self.concurrent = 0
         """Requests at the model or waiting for it. The router adds 1 when one begins, takes 1 off after `observe`."""
         self.retired = False
@@ -131,6 +151,16 @@ class Series:
             buckets = self._overhead_buckets
             buckets[bucket] = buckets.get(bucket, 0) + 1
 
+    def observe_first_chunk(self, total_us: int, model_us: int) -> None:
+        """Count the first part of a streamed answer: since the request arrived, and since the model had it."""
+        self._first.append(total_us)
+        self._first_model.append(model_us)
+
+    def observe_stream(self, broken: bool) -> None:
+        """Count the end of a streamed answer of which a part was given."""
+        self._streams += 1
+        self._streams_broken += broken
+
     def set_instances(self, instances: int) -> None:
         """From now on each request adds 1/instances to InvocationsPerInstance."""
         self._per_instance = self._per_instance_now()
@@ -140,7 +170,7 @@ class Series:
     def take(self) -> VariantDelta | None:
         """One second's share, or None for an idle second whose zeros are not yet due. Clears what it gives."""
         self._ticks += 1
-        busy = self._count or self.concurrent or self._high
+        busy = self._count or self.concurrent or self._high or self._first
         if not busy and (self.retired or (self._ticks < IDLE_TICKS_MAX and not self._fresh)):
             return None
         concurrent = self.concurrent
@@ -163,6 +193,12 @@ class Series:
             concurrent_sum=concurrent,
             concurrent_min=max(0, min(self._low, concurrent)),
             concurrent_max=max(self._high, concurrent),
+            config=self.config,
+            replica=self.replica,
+            first_chunk=_latency_of(self._first),
+            first_chunk_model=_latency_of(self._first_model),
+            streams=self._streams,
+            streams_broken=self._streams_broken,
         )
         self._ticks = 0
         self._fresh = False
@@ -182,6 +218,16 @@ class Series:
         self._model_min = self._overhead_min = _NONE
         self._model_buckets: dict[int, int] = {}
         self._overhead_buckets: dict[int, int] = {}
+        self._streams = self._streams_broken = 0
+        self._first: list[int] = []
+        self._first_model: list[int] = []
+
+
+def _latency_of(durations_us: list[int]) -> Latency | None:
+    if not durations_us:
+        return None
+    buckets = Counter(map(bucket_of, durations_us))
+    return Latency(len(durations_us), sum(durations_us), min(durations_us), max(durations_us), dict(buckets))
 
 
 def _latency(count: int, sum_us: int, min_us: int, max_us: int, buckets: dict[int, int]) -> Latency | None:
@@ -212,7 +258,9 @@ class Recorder:
         self._boot_id = boot_id
         self._clock = clock
         self._spool = SpoolWriter(spool_dir, options)
-        self._series: dict[tuple[str, str], Series] = {}
+        self._series: dict[tuple[str, str, str, str], Series] = {}
+        self._spans: list[Span] = []
+        self._spans_lost = 0
         self._sequence = 0
         self._lost_deltas = 0
 
@@ -222,14 +270,31 @@ class Recorder:
         return Lost(self._lost_deltas, self._spool.dropped_bytes)
 
     def series(
-        self, account: str, region: str, endpoint: str, endpoint_uid: str, variant: str, instances: int
+        self,
+        account: str,
+        region: str,
+        endpoint: str,
+        endpoint_uid: str,
+        variant: str,
+        instances: int,
+        *,
+        config: str = "",
+        replica: str = "",
     ) -> Series:
-        """The series of a variant: the same object for as long as the variant is routed. Called on a new snapshot."""
-        key = (endpoint_uid, variant)
+        """The series of a variant's fleet (`config`), or of one `replica` of it: the same object for as long as it is
+        routed. Called on a new snapshot."""
+        key = (endpoint_uid, variant, config, replica)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(
-                account, region, endpoint, endpoint_uid, variant=variant, instances=instances
+                account,
+                region,
+                endpoint,
+                endpoint_uid,
+                variant=variant,
+                instances=instances,
+                config=config,
+                replica=replica,
             )
         else:
             series.retired = False
@@ -244,6 +309,13 @@ class Recorder:
         kept = {id(series) for series in routed}
         for series in self._series.values():
             series.retired = id(series) not in kept
+
+    def span(self, span: Span) -> None:
+        """Keep a traced invocation."""
+        if len(self._spans) < SPANS_MAX:
+            self._spans.append(span)
+        else:
+            self._spans_lost += 1
 
     async def run(self) -> None:
         """Ship each second, shortly after it ended, until cancelled; then `close`."""
@@ -272,12 +344,15 @@ class Recorder:
                 variants.append(taken)
             elif series.retired and not series.concurrent:
                 del self._series[key]
-        if not variants:
+        spans, lost = tuple(self._spans), self._spans_lost
+        if not variants and not spans:
             return
+        self._spans.clear()
+        self._spans_lost = 0
         self._sequence += 1
         # A tick comes just after its second ended, sometimes late: half a second back lies in the second it tells of.
         at_us = (self._clock.now_us() - MICROS // 2) // MICROS * MICROS
-        delta = Delta(self._name, self._boot_id, self._sequence, at_us, tuple(variants))
+        delta = Delta(self._name, self._boot_id, self._sequence, at_us, tuple(variants), spans, lost)
         try:
             self._spool.append(encode_delta(delta))
         except OSError:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from clary.replica import frames
 from clary.replica.frames import Tag
+from clary.telemetry.delta import decode_deltas
+from clary.telemetry.spool import segments
 from tests.support.hot_path import Rig, endpoint, invocation, parse_answers, snapshot, variant
 
 RID = "00000000-0000-4000-8000-000000000001"
@@ -328,3 +331,19 @@ async def test_metrics_tell_model_time_from_overhead_and_whose_fault_it_was(rig:
     assert (taken.model.min_us, taken.model.max_us) == pytest.approx((500_000, 500_000), abs=2)
     assert taken.overhead.max_us == pytest.approx(250_000, abs=2)
     assert (taken.concurrent_max, series.concurrent) == (2, 0)
+
+
+def test_replicas_are_counted_one_by_one_where_enhanced_metrics_are_wanted(rig: Rig) -> None:
+    both = msgspec.structs.replace(variant(replicas=2), enhanced=True)
+    rig.use(snapshot(endpoint("Ridge", both)))
+    rig.invoke()
+    rig.invoke()
+    for wire in rig.wires.values():
+        wire.answer_last()
+    rig.recorder.ship()
+    (path,) = segments(rig.spool_dir)
+    (delta,), *_ = decode_deltas(path.read_bytes())
+    found = {one.replica: one.invocations for one in delta.variants}
+    assert found == {"": 2, "v-AllTraffic-0": 1, "v-AllTraffic-1": 1}
+    rig.use(snapshot(endpoint("Ridge", variant(replicas=2)), revision=2))
+    assert all(wire.replica.series is None for wire in rig.wires.values())

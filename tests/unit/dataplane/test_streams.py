@@ -11,6 +11,8 @@ from botocore.eventstream import EventStreamBuffer
 from clary.dataplane import answers
 from clary.replica import frames
 from clary.replica.frames import FrameError, Kind, Tag
+from clary.telemetry.delta import VariantDelta, decode_deltas
+from clary.telemetry.spool import segments
 from tests.support.hot_path import MemoryTransport, Rig, Wire, endpoint, invocation, snapshot
 
 FIRST = {Tag.STATUS: frames.u16(200), Tag.CONTENT_TYPE: b"text/plain"}
@@ -278,3 +280,42 @@ def test_streams_are_counted_once(rig: Rig) -> None:
     wire.end(wire.requests[0])
     assert series.concurrent == 0
     assert rig.hot.inflight == 0
+
+
+def shipped(rig: Rig) -> VariantDelta:
+    """The one variant's share of what the recorder ships now."""
+    rig.recorder.ship()
+    (path,) = segments(rig.spool_dir)
+    (one,) = decode_deltas(path.read_bytes())[0][-1].variants
+    return one
+
+
+def test_the_first_part_and_the_end_of_a_stream_are_counted(rig: Rig) -> None:
+    _, wire = ask(rig)
+    wire.chunk(wire.requests[0], b"x", FIRST)
+    wire.chunk(wire.requests[0], b"y")
+    got = shipped(rig)
+    assert (got.first_chunk and got.first_chunk.count, got.first_chunk_model and got.first_chunk_model.count) == (1, 1)
+    assert (got.streams, got.invocations) == (0, 0)
+    wire.end(wire.requests[0])
+    got = shipped(rig)
+    assert (got.first_chunk, got.streams, got.streams_broken, got.invocations) == (None, 1, 0, 1)
+
+
+def test_a_stream_that_breaks_off_is_a_mid_stream_error(rig: Rig) -> None:
+    _, wire = ask(rig)
+    wire.chunk(wire.requests[0], b"x", FIRST)
+    wire.end(wire.requests[0], b"runtime", b"ValueError: no")
+    got = shipped(rig)
+    assert (got.streams, got.streams_broken, got.model_errors) == (1, 1, 1)
+
+
+def test_a_client_that_leaves_breaks_no_stream(rig: Rig) -> None:
+    connection, _ = rig.client()
+    connection.data_received(invocation(stream=True))
+    rig.turn()
+    wire = rig.wires["v-AllTraffic-0"]
+    wire.chunk(wire.requests[0], b"x", FIRST)
+    connection.connection_lost(None)
+    got = shipped(rig)
+    assert (got.streams, got.streams_broken, got.model_errors) == (1, 0, 0)

@@ -84,7 +84,7 @@ def route(of: Want, *uids: str) -> EndpointRoute:
     replicas = tuple(ReplicaRoute(uid, f"unix:{uid}") for uid in uids)
     return EndpointRoute(
         "123456789012", "us-east-1", "e", "e1", of.target.generation,
-        (VariantRoute(variant.name, variant.uid, 1.0, replicas, variant.instance_count),), of.target.version,
+        (VariantRoute(variant.name, variant.uid, 1.0, replicas, variant.instance_count, config="c"),), of.target.version,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from clary.control import endpoint_configs
 from clary.control.desk import Desk
-from clary.domain.endpoint import EndpointConfigSpec, VariantSpec
+from clary.domain.endpoint import PUBLISH_S, EndpointConfigSpec, MetricsConfig, VariantSpec
 from clary.domain.errors import Invalid, NotServed
 from clary.edge.aws.operation import Call, Field, Members, Operation
 from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
@@ -63,7 +63,10 @@ CREATE_FIELDS = {
     "ExecutionRoleArn": Field.STORED,
     "VpcConfig": Field.STORED,
     "EnableNetworkIsolation": Field.STORED,
-    "MetricsConfig": Field.REFUSED,
+    "MetricsConfig": Field.SERVED,
+    "MetricsConfig.EnableEnhancedMetrics": Field.SERVED,
+    "MetricsConfig.EnableDetailedObservability": Field.SERVED,
+    "MetricsConfig.MetricPublishFrequencyInSeconds": Field.SERVED,
     "CrossRegionTrafficConfig": Field.REFUSED,
 }
 CREATE_NOTES = {
@@ -76,7 +79,10 @@ CREATE_NOTES = {
     "ExecutionRoleArn": "Models read their artifact with the rights of the server.",
     "VpcConfig": "Models run on this machine, in its network.",
     "EnableNetworkIsolation": "Models are not yet cut off the network.",
-    "MetricsConfig": "Metrics are kept by the second for every endpoint already.",
+    "MetricsConfig.EnableDetailedObservability": "False only: metrics of a model server's own page and of accelerators "
+    "are not collected.",
+    "MetricsConfig.MetricPublishFrequencyInSeconds": "Of utilisation; invocations are counted each second "
+    "whatever it says.",
     "CrossRegionTrafficConfig": "There is one region: this machine.",
 }
 
@@ -128,6 +134,32 @@ def _spec(members: Members) -> EndpointConfigSpec:
         role_arn=members.get("ExecutionRoleArn", ""),
         vpc=vpc_of(members),
         network_isolation=members.get("EnableNetworkIsolation"),
+        metrics=_metrics(members.get("MetricsConfig")),
+    )
+
+
+def _metrics(members: Members | None) -> MetricsConfig | None:
+    if members is None:
+        return None
+    publish_s, detailed = members.get("MetricPublishFrequencyInSeconds"), members.get("EnableDetailedObservability")
+    if publish_s is not None and publish_s not in PUBLISH_S:
+        raise Invalid(
+            f"MetricPublishFrequencyInSeconds is {publish_s}; valid values are {', '.join(map(str, PUBLISH_S))}."
+        )
+    if detailed:
+        raise NotServed(
+            "MetricsConfig.EnableDetailedObservability", "Leave it out: a model server's own metrics are not collected."
+        )
+    return MetricsConfig(members.get("EnableEnhancedMetrics"), publish_s, detailed)
+
+
+def _metrics_members(metrics: MetricsConfig | None) -> Members | None:
+    if metrics is None:
+        return None
+    return given(
+        EnableEnhancedMetrics=metrics.enhanced,
+        EnableDetailedObservability=metrics.detailed,
+        MetricPublishFrequencyInSeconds=metrics.publish_s,
     )
 
 
@@ -164,6 +196,7 @@ def _described(config: endpoint_configs.EndpointConfig) -> Members:
         ExecutionRoleArn=spec.role_arn,
         VpcConfig=vpc_members(spec.vpc),
         EnableNetworkIsolation=spec.network_isolation,
+        MetricsConfig=_metrics_members(spec.metrics),
     )
 
 

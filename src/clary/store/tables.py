@@ -44,6 +44,7 @@ endpoints = _resource(
     Column("failure_reason", Text),
     Column("observed_us", BigInteger),
     Column("served_generation", Integer, comment="the last that came into service; NULL until one did"),
+    Column("mixed_generation", Integer, comment="serves beside it, where a rolling update could not be rolled back"),
 )
 
 # One row per generation of an endpoint: the configuration and models as they were, frozen.
@@ -56,9 +57,21 @@ revisions = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("spec", Text, nullable=False),
     Column("version", Integer, nullable=False, server_default="1", comment="domain/versions.py"),
+    Column("deployment", Text, comment="domain/rollout.Deployment, as a document; NULL: none was given"),
+    Column("abort_us", BigInteger, comment="since when its rollout is to go back"),
+    Column("promoted_step", Integer, comment="the step of its rollout whose bake is to end"),
     # reconcile: NULL until the generation ended
     Column("outcome", String(16), comment="served or failed"),
     Column("reason", Text, comment="why it failed"),
+)
+
+# How far a guarded rollout is (domain/rollout.Progress, as a document). Written by reconcile.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("endpoint_uid", String(26), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("progress", Text, nullable=False),
 )
 
 # What became of each artifact of a version of an endpoint: a digest, or why not. Written by reconcile.

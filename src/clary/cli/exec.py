@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from clary.cli.env import conflicting, variables
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note
 from clary.cli.private import private_server
+from clary.cli.role import as_role
 
 
 def exec_(
@@ -32,6 +33,16 @@ def exec_(
         bool,
         typer.Option("--serve", help="Start a private server on a temporary folder and a free port; stop it after."),
     ] = False,
+    proxy: Annotated[
+        bool,
+        typer.Option("--proxy", help="Also answer AWS's own host names, for code that has them built in."),
+    ] = False,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            "--role", metavar="ROLE", help="Run it as a session of this role (name or ARN), as notebooks are."
+        ),
+    ] = None,
     url: options.Url = None,
     home: options.Home = None,
     region: options.Region = None,
@@ -39,15 +50,28 @@ def exec_(
     """Run a command whose AWS clients find this server: clary exec -- python train.py."""
     if shutil.which(command[0]) is None:
         raise CliError(Exit.NO_COMMAND, f"There is no command {command[0]!r}.", "Check its name and PATH.")
-    if not serve:
-        target = find(url, home, region, None)
-        if not answers(target.url):
-            note(f"warning: no server answers at {target.url}; start one with `clary serve`, or use --serve.")
-        _replace_process(command, environment(target, os.environ))
-    if url is not None or home is not None:
+    if serve and (url is not None or home is not None):
         raise CliError(Exit.USAGE, "--serve starts a server of its own.", "Leave out --url and --home.")
-    with own_server(region) as target:
-        raise typer.Exit(run(command, environment(target, os.environ)))
+    with ExitStack() as stack:
+        target = stack.enter_context(own_server(region)) if serve else find(url, home, region, None)
+        if not serve and not answers(target.url):
+            note(f"warning: no server answers at {target.url}; start one with `clary serve`, or use --serve.")
+        if role is not None:
+            target = as_role(target, role)
+        env = environment(target, os.environ)
+        if proxy:
+            env |= stack.enter_context(_proxied(target))
+        if serve or proxy:
+            raise typer.Exit(run(command, env))
+    _replace_process(command, env)
+
+
+def _proxied(target: Target) -> AbstractContextManager[dict[str, str]]:
+    from clary.cli.proxy import proxied  # a start of `clary` need not wait for TLS
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    return proxied(target, os.environ)
 
 
 def environment(target: Target, environ: Mapping[str, str]) -> dict[str, str]:

@@ -243,7 +243,7 @@ class _Router:
         self._taken = number
         self._acknowledge()
         client.setblocking(False)
-        protocol = _FirstBytes(self._make_protocol(), b"".join(self._parts))
+        protocol = FirstBytes(self._make_protocol(), b"".join(self._parts))
         self._parts = []
         task = self._loop.create_task(self._attach(protocol, client))
         self._tasks.add(task)
@@ -258,15 +258,15 @@ class _Router:
         except OSError:
             return  # the router is gone; reading tells
 
-    async def _attach(self, protocol: _FirstBytes, client: socket.socket) -> None:
+    async def _attach(self, protocol: FirstBytes, client: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(lambda: protocol, client)
         except OSError:  # the client is gone already
             client.close()
 
 
-class _FirstBytes(asyncio.Protocol):
-    """Stands in until the connection is made, feeds what the router had read, and steps aside."""
+class FirstBytes(asyncio.Protocol):
+    """Stands in until the connection is made, feeds what was read already, and steps aside."""
 
     def __init__(self, inner: asyncio.Protocol, read: bytes) -> None:
         self._inner = inner

@@ -3,7 +3,8 @@
 Keys are not an AWS API here: IAM's is a service of its own. Each call must carry a valid SigV4 signature (service name
 `clary`) by a root key, with or without --auth: who may make keys may do everything.
 
-    GET    /clary/health              200 {"status": "ok", "version": ...}, 503 {"status": "starting", ...}
+    GET    /clary/health              200 {"status": "ok", "version": ..., "auth": "none" or "sigv4"}, 503 {"status":
+                                      "starting", ...}
     GET    /clary/api/keys            200 {"keys": [{"key_id", "name", "arn", "status", "created", "revoked"}]}
     POST   /clary/api/keys {"name"}   201 {"key_id", "secret", "name", "arn"}
     DELETE /clary/api/keys/KEY_ID     200 {"key_id", "status": "revoked"}
@@ -28,7 +29,7 @@ from starlette.routing import Route
 from clary.control import keys as use_cases
 from clary.control.desk import Caller, Desk
 from clary.domain.errors import DomainError, InTransition, Invalid, LimitExceeded, NotFound
-from clary.domain.principal import Principal, Scope
+from clary.domain.principal import Asked, Principal, Scope
 from clary.kit import sigv4
 from clary.kit.clock import MICROS
 from clary.kit.loopback import refusal
@@ -80,7 +81,8 @@ def routes(admin: Admin) -> list[Route]:
 
     async def health(_: Request) -> Response:
         ready = admin.ready()
-        document = {"status": "ok" if ready else "starting", "version": admin.options.version}
+        auth = "sigv4" if admin.options.auth else "none"
+        document = {"status": "ok" if ready else "starting", "version": admin.options.version, "auth": auth}
         return JSONResponse(document, 200 if ready else 503)
 
     return [
@@ -195,7 +197,9 @@ def _caller(admin: Admin, request: Request, body: bytes, request_id: str, *, roo
     key = proof.key
     if key is None or claim.credential.service != SERVICE or (root and not key.arn.endswith(":root")):
         raise _Refused(403, "AccessDenied", "Only the root key (HOME/secrets/root.json) may do this.")
-    return Caller(Principal(key.account, key.arn, key.key_id), Scope(key.account, claim.credential.region), request_id)
+    asked = Asked(user_agent=headers.get("user-agent", ""), source_ip=request.client.host if request.client else "")
+    scope = Scope(key.account, claim.credential.region)
+    return Caller(Principal(key.account, key.arn, key.key_id), scope, request_id, asked)
 
 
 def _domain_error(error: DomainError) -> JSONResponse:

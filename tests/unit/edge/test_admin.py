@@ -81,9 +81,9 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
 
 
 async def test_health_says_when_it_is_ready(client: Client) -> None:
-    assert await client.send("GET", "/clary/health") == (200, {"status": "ok", "version": "9.9"})
+    assert await client.send("GET", "/clary/health") == (200, {"status": "ok", "version": "9.9", "auth": "none"})
     client.ready = False
-    assert await client.send("GET", "/clary/health") == (503, {"status": "starting", "version": "9.9"})
+    assert await client.send("GET", "/clary/health") == (503, {"status": "starting", "version": "9.9", "auth": "none"})
 
 
 async def test_a_key_is_made_listed_and_revoked(client: Client) -> None:

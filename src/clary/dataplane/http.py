@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
         if not head.keep_alive or self._app.stopping:
             exchange.keep_alive = False
             self._phase = _DISCARD
-        elif len(pending) >= self._app.limits.pipelined_max or self._write_paused:
+        elif self._write_paused or (len(pending) > 1 and self._enough(body)):
             self._stick()
         if exchange.response is not None:
             self.answered(exchange)
@@ -288,6 +288,11 @@ class Connection(asyncio.Protocol):
             self._phase = _DISCARD
 
     # -- waiting -------------------------------------------------------------------------------------------------------
+
+    def _enough(self, body: bytes) -> bool:
+        """Whether no request is read after the one with this body, until one is answered."""
+        limits = self._app.limits
+        return len(self._pending) >= limits.pipelined_max or len(body) > limits.pipelined_bytes_max
 
     def _stick(self) -> None:
         """Too much in flight: read no further until some of it is answered."""

@@ -29,8 +29,11 @@ class Limits:
     """How long bytes of a refused request are still read and dropped, so that the refusal is not lost to a reset."""
     connections_max: int = 16_384
     """Open client connections; beyond: 503 and close."""
-    pipelined_max: int = 64
-    """Requests of one connection that may wait for their answers; beyond, the connection is not read."""
+    pipelined_max: int = 8
+    """Requests of one connection that may wait for their answers; beyond, the connection is not read. Clients that wait
+    for each answer never meet it; one that does not gets no more of a busy variant than eight of them would."""
+    pipelined_bytes_max: int = MIB
+    """The body of such a request; after a larger one the connection is not read, so that it holds two of them at most."""
     waiting_calls_max: int = 8_192
     """Calls of one variant that wait for a replica; beyond: 503 with Retry-After."""
     waiting_bytes_max: int = 256 * MIB

@@ -14,7 +14,7 @@ from clary.dataplane.http import Connection, Exchange
 from clary.dataplane.limits import Limits
 from tests.support.hot_path import MemoryTransport, parse_answers
 
-LIMITS = Limits(body_bytes_max=100, pipelined_max=3)
+LIMITS = Limits(body_bytes_max=100, pipelined_max=3, pipelined_bytes_max=50)
 
 
 def response(text: bytes) -> bytes:
@@ -132,6 +132,16 @@ def test_pipelining_is_bounded_and_goes_on() -> None:
     for exchange, text in app.open[3:]:
         exchange.answer(response(text))
     assert [a.body for a in parse_answers(transport.written)] == [b"a:%d" % n for n in range(5)]
+
+
+def test_a_client_that_pipelines_holds_two_large_bodies_at_most() -> None:
+    app = EchoApp(later=True)
+    connection, transport = connect(app)
+    connection.data_received(b"".join(fixed("a", bytes([65 + n]) * 60) for n in range(4)))
+    for answered in range(3):
+        assert (len(app.open) - answered, transport.paused) == (2, True)
+        app.open[answered][0].answer(response(app.open[answered][1]))
+    assert (len(app.open), transport.paused) == (4, False)
 
 
 @pytest.mark.parametrize("private", [False, True])

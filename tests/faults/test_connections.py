@@ -12,6 +12,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from clary.assembly.control import CONNECTIONS_MAX
 from tests.faults.clients import Clients
 from tests.faults.conftest import ENDPOINT, Tally
 from tests.support.server import Server, wait_until
@@ -61,6 +62,24 @@ def test_ten_thousand_idle_connections(steady: Server, tally: Tally) -> None:
                     lost.append(repr(answer[:80]))
     tally("10,000 idle connections: 64 clients beside them", clients.tried, clients.lost())
     tally("10,000 idle connections: each asks in the end", IDLE, lost, f"{held_mib:.0f} MiB of the router while idle")
+
+
+def test_more_connections_than_control_holds(steady: Server, tally: Tally) -> None:
+    """What control takes over it keeps for 75 s between two requests: there it refuses; routers go on."""
+    asks = b"GET /clary/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    answers: list[bytes] = []
+    with contextlib.ExitStack() as opened:
+        for _ in range(CONNECTIONS_MAX + 50):
+            client = opened.enter_context(connect(steady))
+            client.sendall(asks)
+            answers.append(client.recv(4096)[:12])
+        with Clients(steady, ENDPOINT) as clients:
+            clients.more(5000)
+    odd = [repr(one) for one in answers if one not in (b"HTTP/1.1 200", b"HTTP/1.1 503")]
+    refused = answers.count(b"HTTP/1.1 503")
+    assert refused >= 50, refused
+    wait_until(steady.healthy, "control answers again")
+    tally("more connections than control holds", clients.tried, [*clients.lost(), *odd], f"{refused} got 503")
 
 
 class Dripping:

@@ -17,10 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clary import __version__
 from clary.assembly.base import Base, open_base
-from clary.assembly.hosting import make_hosting
+from clary.assembly.hosting import Hosting, make_hosting
 from clary.assembly.operations import Desks, operations
 from clary.assembly.pages import own_pages
-from clary.control.log_groups import LogKeeper
 from clary.dataplane.handoff import HandoffServer
 from clary.edge import docs_pages
 from clary.edge.aws.door import Door, DoorOptions
@@ -33,6 +32,9 @@ from clary.kit.tasks import Tasks
 from clary.kit.threads import Threads
 from clary.settings import Settings
 
+CONNECTIONS_MAX = 4096
+"""Open connections that control holds, idle ones included; on the next a request is answered with 503. botocore keeps
+ten a client; a router holds 16,384."""
 STOP_S = 20
 """Seconds that requests in flight have when control is asked to stop."""
 
@@ -70,7 +72,7 @@ async def run(settings: Settings) -> None:
     _write_server_file(settings)
     hosting = make_hosting(base)
     stop = asyncio.Event()
-    app = App(own_pages(base, hosting, stop.is_set), base.routers, _door(base, hosting.keeper))
+    app = App(own_pages(base, hosting, stop.is_set), base.routers, _door(base, hosting))
     http = HttpServer(
         uvicorn.Config(
             app,
@@ -80,6 +82,7 @@ async def run(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=STOP_S,
         )
@@ -107,17 +110,20 @@ async def run(settings: Settings) -> None:
     await base.close()
 
 
-def _door(base: Base, keeper: LogKeeper) -> Door:
+def _door(base: Base, hosting: Hosting) -> Door:
     """The AWS APIs."""
     settings = base.settings
     elsewhere = {mount.bucket: mount.place for mount in settings.object_store}
     return Door(
-        operations=operations(Desks(base.desk, base.metric_desk, base.sessions, keeper, long_poll=settings.long_poll)),
+        operations=operations(
+            Desks(base.desk, base.metric_desk, base.sessions, hosting.keeper, long_poll=settings.long_poll)
+        ),
         keys=base.ring,
         s3=S3Door(base.objects, Threads("objects", 8), S3Options(hosts=settings.hosts, elsewhere=elsewhere)),
         clock=base.clock,
         ids=base.ids,
         options=DoorOptions(base.auth, settings.account, settings.region, settings.hosts),
+        witness=hosting.auditor.witness,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from clary.artifacts.fetch import Artifacts
 from clary.artifacts.shared import FileRoots
 from clary.assembly.base import Base
+from clary.control.audit import Auditor
 from clary.control.log_groups import LogKeeper
 from clary.control.worker_roles import Lender
 from clary.environments.store import EnvironmentOptions, Environments
@@ -36,6 +37,7 @@ class Hosting:
     placement: LocalPlacement
     lender: Lender
     keeper: LogKeeper
+    auditor: Auditor
     loop: Loop
     training: TrainingLoop
     tuning: TuningLoop
@@ -49,6 +51,7 @@ class Hosting:
             "tuning": self.tuning.run(),
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
+            "audit": self.auditor.run(),
             "ingest": Ingest(base.metrics, base.home / "spool", base.clock, base.slow).run(),
         }
 
@@ -76,6 +79,7 @@ def make_hosting(base: Base) -> Hosting:
         placement=placement,
         lender=lender,
         keeper=LogKeeper(base.desk, home / "logs", base.quick, clock),
+        auditor=Auditor(base.desk),
         loop=Loop(world),
         training=training,
         tuning=TuningLoop(TuningWorld(base.store, clock, base.ids, slots=world.cores)),

@@ -9,6 +9,7 @@ from clary.control.log_groups import LogKeeper
 from clary.control.metrics import MetricDesk
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
+    cloudtrail,
     cloudwatch,
     endpoint_configs,
     endpoints,
@@ -51,6 +52,7 @@ def operations(at: Desks) -> tuple[Operation, ...]:
         *runtime.OPERATIONS,
         *sts.operations(at.desk, at.sessions),
         *iam.operations(at.desk),
+        *cloudtrail.operations(at.desk),
         *logs.operations(at.keeper),
         *logs_put.operations(at.keeper),
     )

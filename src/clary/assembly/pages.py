@@ -14,7 +14,7 @@ from clary.assembly.base import Base
 from clary.assembly.hosting import Hosting
 from clary.control import endpoint_docs, endpoint_logs, version_trials
 from clary.domain.model import Container
-from clary.edge import admin, docs_pages, endpoint_admin, images_admin, logview, worker_credentials
+from clary.edge import admin, audit_admin, docs_pages, endpoint_admin, images_admin, logview, worker_credentials
 from clary.edge.visitor import Doorman, VisitorOptions
 from clary.placement import guest
 
@@ -42,7 +42,12 @@ def _own_api(base: Base, hosting: Hosting) -> list[Route]:
 
     ask = functools.partial(guest.ask, world.clock)
     bench = version_trials.Bench(hosting.placement.guest, ask, world.artifacts.path_of, python_of, world.threads)
-    return [*admin.routes(clerk), *images_admin.routes(clerk), *endpoint_admin.routes(clerk, bench)]
+    return [
+        *admin.routes(clerk),
+        *images_admin.routes(clerk),
+        *audit_admin.routes(clerk),
+        *endpoint_admin.routes(clerk, bench),
+    ]
 
 
 def _log_view(base: Base, stopping: Callable[[], bool]) -> logview.LogView:

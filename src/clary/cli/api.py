@@ -101,13 +101,12 @@ class Api:
 
     def sagemaker(self, operation: str, **members: Any) -> dict[str, Any]:
         """One operation of the control API, such as `CreateModel`; the members of its answer."""
-        answer = self.call(
-            "POST",
-            "/",
-            service="sagemaker",
-            headers={"content-type": "application/x-amz-json-1.1", "x-amz-target": f"SageMaker.{operation}"},
-            body=json.dumps(members).encode(),
-        )
+        return self.json("sagemaker", f"SageMaker.{operation}", members)
+
+    def json(self, service: str, target: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """One operation of a service of the JSON protocol, by the target that its requests name."""
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": target}
+        answer = self.call("POST", "/", service=service, headers=headers, body=json.dumps(members).encode())
         return _members(answer.body)
 
     def pages(self, operation: str, key: str, **members: Any) -> Iterator[dict[str, Any]]:
@@ -136,12 +135,13 @@ class Api:
         path = f"/endpoints/{quote(endpoint, safe='')}/invocations"
         return self.call("POST", path, service="sagemaker", headers=headers, body=body)
 
-    def admin(self, method: str, path: str, members: Mapping[str, object] | None = None) -> dict[str, Any]:
+    def admin(
+        self, method: str, path: str, members: Mapping[str, object] | None = None, *, query: str = ""
+    ) -> dict[str, Any]:
         """Clary's own API below /clary/api, JSON both ways."""
         body = b"" if members is None else json.dumps(members).encode()
-        answer = self.call(
-            method, f"/clary/api{path}", service="clary", headers={"content-type": "application/json"}, body=body
-        )
+        headers = {"content-type": "application/json"}
+        answer = self.call(method, f"/clary/api{path}", service="clary", headers=headers, body=body, query=query)
         return _members(answer.body)
 
     def upload(self, bucket: str, key: str, source: BinaryIO, size_bytes: int, progress: ProgressOf) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from clary import __version__
 from clary.cli import (
+    audit,
     backup,
     config,
     deploy,
@@ -62,6 +63,7 @@ SERVER, MODELS, ACCESS = "Server", "Models", "Access for AWS clients"
 app.command("serve", rich_help_panel=SERVER)(serve.serve)
 app.command("config", rich_help_panel=SERVER)(config.config)
 app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
+app.add_typer(audit.app, name="audit", rich_help_panel=SERVER)
 app.command("backup", rich_help_panel=SERVER)(backup.backup)
 app.command("restore", rich_help_panel=SERVER)(backup.restore)
 app.command("deploy", rich_help_panel=MODELS)(deploy.deploy)

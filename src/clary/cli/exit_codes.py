@@ -30,7 +30,7 @@ class Exit(enum.IntEnum):
     TIMEOUT = 10
     """Waiting ended before what was waited for."""
     UNHEALTHY = 11
-    """`clary doctor` found a problem."""
+    """`clary doctor` or `clary audit verify` found a problem."""
     CANNOT_RUN = 126
     """`clary exec` found the command but may not run it."""
     NO_COMMAND = 127

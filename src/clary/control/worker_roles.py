@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from clary.control.desk import Caller, Deed, Desk
 from clary.control.sessions import ROLE_ARN, Credentials, worker_credentials
 from clary.domain.errors import Invalid, NotFound
-from clary.domain.principal import Principal, Scope
+from clary.domain.principal import Asked, Principal, Scope
 from clary.store.endpoints import endpoint_by_uid, fleet_of
 from clary.store.records import record
 from clary.store.sessions import Sessions
@@ -77,7 +77,9 @@ async def lend(desk: Desk, sessions: Sessions, replica_uid: str, request_id: str
         raise Invalid(f"The model's ExecutionRoleArn {who.role_arn!r} is no role of account {who.scope.account}.")
     now_us = desk.clock.now_us()
     made = worker_credentials(sessions, who.role_arn, who.endpoint, now_us)
-    caller = Caller(Principal(who.scope.account, _SERVICE, ""), who.scope, request_id)
+    caller = Caller(
+        Principal(who.scope.account, _SERVICE, ""), who.scope, request_id, Asked(source="sts.amazonaws.com")
+    )
     deed = Deed("AssumeRole", found["name"], who.role_arn, now_us, "role")
     await desk.store.write(lambda connection: record(connection, caller, deed))
     return who.role_arn, made

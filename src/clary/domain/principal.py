@@ -50,5 +50,9 @@ class Asked:
     source_ip: str = ""
     parameters: Callable[[], str] = _nothing
     """Gives the input as JSON, secrets hidden."""
+    kind: str = ""
+    """The noun of what it names, where no use case tells: `log-group`."""
+    name: str = ""
+    """Its name."""
     recorded: bool = False
     """Set once an audit row tells of it."""

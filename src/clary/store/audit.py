@@ -113,7 +113,8 @@ def walk(connection: Connection, at: Walk | None) -> Walk:
     rows = connection.execute(select(audit).where(audit.c.seq > at.seq).order_by(audit.c.seq).limit(STEP_ROWS))
     seq, previous, count = at.seq, at.hash, at.rows
     for row in rows.mappings():
-        if link(previous, row) != row["hash"]:
+        content = {str(name): value for name, value in row.items()}
+        if link(previous, content) != row["hash"]:
             return Walk(seq, previous, count, row["seq"], done=True)
         seq, previous, count = row["seq"], row["hash"], count + 1
     return Walk(seq, previous, count, done=count < at.rows + STEP_ROWS)
@@ -125,6 +126,13 @@ def hash_of(connection: Connection, seq: int) -> str | None:
     if found is None:
         found = connection.execute(select(audit_checkpoints.c.hash).where(audit_checkpoints.c.seq == seq)).scalar()
     return None if found is None else str(found)
+
+
+def is_prunable(connection: Connection, before_us: int, rows_max: int) -> bool:
+    """Whether `prune` would delete anything."""
+    oldest = connection.execute(select(audit.c.seq, audit.c.at_us).order_by(audit.c.seq).limit(1)).first()
+    count = connection.execute(select(func.count()).select_from(audit)).scalar() or 0
+    return oldest is not None and count > 1 and (oldest.at_us < before_us or count > rows_max)
 
 
 def prune(connection: Connection, before_us: int, rows_max: int, now_us: int) -> int:

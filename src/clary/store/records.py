@@ -11,9 +11,12 @@ from clary.domain.principal import Asked, Principal, Scope
 from clary.store.audit import append
 from clary.store.tables import changes
 
+OWN = "clary"
+"""The source of what is no service of AWS: keys, images, versions."""
 CHANGES_MAX = 10_000
 """Rows kept; reconcile looks at all endpoints when it starts, so older ones tell it nothing."""
 USER_AGENT_CHARS_MAX = 1024
+RESOURCE_CHARS_MAX = 512
 ERROR_CHARS_MAX = 1024
 """Of what the audit keeps, as CloudTrail does."""
 
@@ -50,7 +53,7 @@ def record(connection: Connection, caller: Caller, deed: Deed, error_code: str =
         {
             "at_us": deed.at_us,
             "action": asked.operation or deed.action,
-            "kind": deed.kind,
+            "kind": deed.kind or asked.kind[:32],
             "resource_uid": deed.uid,
             "resource": deed.resource,
             "account": principal.account,
@@ -59,9 +62,9 @@ def record(connection: Connection, caller: Caller, deed: Deed, error_code: str =
             "session": principal.session,
             "request_id": caller.request_id,
             "region": caller.scope.region,
-            "username": principal.session or re.split(r"[/:]", principal.arn)[-1][:128],
-            "resource_name": re.split(r"[/:]", deed.resource)[-1].lower(),
-            "source": asked.source,
+            "username": principal.session or _name_in(principal.arn)[:128],
+            "resource_name": _name_in(deed.resource) or asked.name[:RESOURCE_CHARS_MAX],
+            "source": asked.source or OWN,
             "user_agent": asked.user_agent[:USER_AGENT_CHARS_MAX],
             "source_ip": asked.source_ip[:45],
             "parameters": asked.parameters(),
@@ -70,6 +73,11 @@ def record(connection: Connection, caller: Caller, deed: Deed, error_code: str =
         },
     )
     asked.recorded = True
+
+
+def _name_in(arn: str) -> str:
+    """The last part of an ARN; anything else as it is."""
+    return re.split(r"[/:]", arn)[-1] if arn.startswith("arn:") else arn
 
 
 def announce(connection: Connection, kind: str, uid: str, at_us: int) -> None:

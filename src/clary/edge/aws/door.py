@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from botocore.model import OperationModel, Shape
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from clary.domain.errors import DomainError
-from clary.domain.principal import Principal
+from clary.domain.principal import Asked, Principal
 from clary.domain.principal import Scope as Place
-from clary.edge.aws import errors, respond
+from clary.edge.aws import asked, errors, respond
 from clary.edge.aws.detect import FORM, Target, detect
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.expect import expecting
@@ -92,6 +93,7 @@ class Door:
         ids: Ids,
         options: DoorOptions,
         spec: Spec | None = None,
+        witness: asked.Witness = asked.nobody,
     ) -> None:
         self._registry = Registry(operations)
         self._keys = keys
@@ -100,6 +102,7 @@ class Door:
         self._ids = ids
         self._options = options
         self._spec = spec or Spec()
+        self._witness = witness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "the application around the door answers for lifespan"
@@ -188,7 +191,8 @@ class Door:
 
     def _call(self, request: Request, principal: Principal, place: Place, head: _Head, request_id: str) -> Call:
         url = f"{request.url.scheme}://{head.headers.get('host', '')}"
-        return Call(principal, place, request_id, head.headers.get("user-agent", ""), url)
+        agent, address = head.headers.get("user-agent", ""), request.client.host if request.client else ""
+        return Call(principal, place, request_id, agent, url, Asked(user_agent=agent, source_ip=address))
 
     def _signed_object(self, head: _Head, claim: sigv4.Claim | None) -> tuple[Principal, Place, sigv4.Proof]:
         """Who asks S3, by a version 4 signature; AwsError."""
@@ -275,27 +279,36 @@ class Door:
         operation = self._registry.find(service.name, target.operation)
         if operation is None or target.protocol == "cbor":
             raise errors.not_served(service.title, target.operation, target.protocol)
-        shape = model.input_shape
-        members: Members
-        if target.protocol == "query":
-            members = query.parse(fields, shape)
-        elif target.protocol == "json":
-            members = json.parse(body, shape)
-        else:
-            members = rest_json.parse(rest_json.Head(head.path, head.query, head.headers), body, model)
-        wrong = validate(members, shape)
-        if wrong is not None:
-            raise errors.invalid(service.name, wrong)
-        found = refused(operation, members, shape)
-        if found is not None:
-            raise errors.refused_field(service.name, *found)
-        try:
-            given = await operation.handler(call, members)
-        except DomainError as error:
-            raise errors.of_domain(service.name, error) from error
+        asked.name(call.asked, service, operation)
+        with asked.watched(self._witness, call):
+            members = _decoded(target, head, body, fields, model)
+            asked.give(call.asked, members, model.input_shape)
+            given = await _run_valid(operation, call, members, model.input_shape)
         return respond.answer(
             self._spec, target, model, given if isinstance(given, Answer) else Answer(given), call.request_id
         )
+
+
+def _decoded(target: Target, head: _Head, body: bytes, fields: dict[str, str], model: OperationModel) -> Members:
+    if target.protocol == "query":
+        return query.parse(fields, model.input_shape)
+    if target.protocol == "json":
+        return json.parse(body, model.input_shape)
+    return rest_json.parse(rest_json.Head(head.path, head.query, head.headers), body, model)
+
+
+async def _run_valid(operation: Operation, call: Call, members: Members, shape: Shape | None) -> Members | Answer:
+    """The handler's answer, once the members are found to be as the shape and the operation want them; AwsError."""
+    wrong = validate(members, shape)
+    if wrong is not None:
+        raise errors.invalid(operation.service, wrong)
+    found = refused(operation, members, shape)
+    if found is not None:
+        raise errors.refused_field(operation.service, *found)
+    try:
+        return await operation.handler(call, members)
+    except DomainError as error:
+        raise errors.of_domain(operation.service, error) from error
 
 
 def _principal(key: sigv4.Key) -> Principal:

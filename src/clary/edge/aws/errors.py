@@ -42,10 +42,10 @@ class AwsError(Exception):
 
 
 def _validation_code(service: str) -> str:
-    """SageMaker's control plane says ValidationException; its runtime and the query services ValidationError."""
+    """SageMaker's control plane and CloudTrail say ValidationException; others ValidationError."""
     if service == "logs":
         return "InvalidParameterException"
-    return "ValidationException" if service == "sagemaker" else "ValidationError"
+    return "ValidationException" if service in ("sagemaker", "cloudtrail") else "ValidationError"
 
 
 def invalid(service: str, message: str) -> AwsError:

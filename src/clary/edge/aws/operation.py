@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clary.domain.principal import Principal, Scope
+from clary.domain.principal import Asked, Principal, Scope
 
 Members = Mapping[str, Any]
 """Members of a botocore shape, by member name: str, int, float, bool, bytes, aware datetime, list, dict."""
@@ -37,6 +37,8 @@ class Call:
     user_agent: str
     endpoint_url: str
     """Scheme, host and port the client used, such as `http://127.0.0.1:8430`."""
+    asked: Asked = field(default_factory=Asked)
+    """For the audit."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from clary.kit.clock import MICROS
 
 def caller_of(call: Call) -> Caller:
     """The caller as use cases know it."""
-    return Caller(call.principal, call.scope, call.request_id)
+    return Caller(call.principal, call.scope, call.request_id, call.asked)
 
 
 def instant(us: int) -> datetime:

@@ -11,16 +11,16 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-_ADDED = {
+_ADDED: dict[str, sa.types.TypeEngine[str]] = {
     "region": sa.String(32),
     "username": sa.String(128),
-    "resource_name": sa.Text,
+    "resource_name": sa.Text(),
     "source": sa.String(64),
-    "user_agent": sa.Text,
+    "user_agent": sa.Text(),
     "source_ip": sa.String(45),
-    "parameters": sa.Text,
+    "parameters": sa.Text(),
     "error_code": sa.String(128),
-    "error_message": sa.Text,
+    "error_message": sa.Text(),
     "hash": sa.String(64),
 }
 

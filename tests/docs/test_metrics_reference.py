@@ -1,5 +1,6 @@
 """The page of metrics says what is stored: names, units, retention."""
 
+import os
 import re
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from clary.telemetry.delta import Delta, Latency, VariantDelta
 from clary.telemetry.points import samples_of
 from clary.telemetry.store import RETENTION_S
+from clary.telemetry.utilization import ENDPOINTS, Meter, Subject
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
@@ -18,6 +20,10 @@ def test_every_metric_is_documented_with_its_unit() -> None:
     busy = msgspec.structs.replace(whole, first_chunk=latency, first_chunk_model=latency, streams=1)
     stored = {(sample.key.metric, sample.key.unit) for sample in samples_of(Delta("router-0", "b", 1, 0, (busy,)))}
     documented = set(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
+    subject = Subject(os.getpid(), "1", "r", ENDPOINTS, ((),), "u")
+    meter = Meter(ROOT)
+    looks = [meter.measure([subject], at_s * 1_000_000, at_s) for at_s in (0, 10)]
+    stored |= {(sample.key.metric, sample.key.unit) for samples in looks for sample in samples}
     assert documented == stored
 
 

@@ -62,7 +62,7 @@ def test_an_idle_variant_reports_zeros(server: Server, regressor: Path) -> None:
     listed = server.client("cloudwatch").get_paginator("list_metrics")
 
     def names() -> set[str]:
-        pages = listed.paginate(Dimensions=[{"Name": "EndpointName", "Value": "idle"}])
+        pages = listed.paginate(Namespace="AWS/SageMaker", Dimensions=[{"Name": "EndpointName", "Value": "idle"}])
         return {metric["MetricName"] for page in pages for metric in page["Metrics"]}
 
     wait_until(names, "the idle variant's metrics are listed")

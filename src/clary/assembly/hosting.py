@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from clary.artifacts.fetch import Artifacts
 from clary.artifacts.shared import FileRoots
 from clary.assembly.base import Base
+from clary.assembly.telemetry import Telemetry, make_telemetry
 from clary.control.audit import Auditor
 from clary.control.log_groups import LogKeeper
 from clary.control.worker_roles import Lender
@@ -23,7 +24,6 @@ from clary.reconcile.routing import Routing, SnapshotOptions
 from clary.reconcile.training_files import Ground as TrainingGround
 from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
 from clary.reconcile.tuning_loop import TuningLoop, TuningWorld
-from clary.telemetry.ingest import Ingest
 
 ENVIRONMENTS_AT_ONCE = 4
 """Builds, and endpoints waiting for one, that hold a thread."""
@@ -41,6 +41,7 @@ class Hosting:
     loop: Loop
     training: TrainingLoop
     tuning: TuningLoop
+    telemetry: Telemetry
 
     def loops(self, base: Base) -> dict[str, Coroutine[object, object, None]]:
         """Every loop by its name; one that ends ends control."""
@@ -52,7 +53,7 @@ class Hosting:
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
             "audit": self.auditor.run(),
-            "ingest": Ingest(base.metrics, base.home / "spool", base.clock, base.slow).run(),
+            **self.telemetry.loops(),
         }
 
 
@@ -83,6 +84,7 @@ def make_hosting(base: Base) -> Hosting:
         loop=Loop(world),
         training=training,
         tuning=TuningLoop(TuningWorld(base.store, clock, base.ids, slots=world.cores)),
+        telemetry=make_telemetry(base, placement),
     )
 
 

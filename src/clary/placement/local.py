@@ -82,6 +82,8 @@ class LocalPlacement:
         self._moved = asyncio.Event()
         self._tasks: Tasks | None = None
         self._observed: dict[str, Observed] = {}
+        self._pids: dict[str, int] = {}
+        """Of replicas, runners and zygotes, as the agent tells."""
         self._leaving: set[str] = set()
         """Replicas off the table whose process the agent has not told the end of."""
         self._running: set[str] = set()
@@ -139,6 +141,10 @@ class LocalPlacement:
     def observed(self) -> Mapping[str, ReplicaState]:
         """The state of every replica in the table, and of those off it until their process has ended."""
         return {uid: seen.state for uid, seen in self._observed.items()}
+
+    def processes(self) -> Mapping[str, int]:
+        """pid of every process that runs, by uid: of replicas, runners and zygotes."""
+        return dict(self._pids)
 
     async def changes(self) -> AsyncIterator[None]:
         """Yields at once, then after every change (several may share one)."""
@@ -275,6 +281,7 @@ class LocalPlacement:
 
     async def _event(self, message: Mapping[str, Any]) -> None:
         uid = str(message.get("uid", ""))
+        self._follow_pids(uid, message)
         self._follow_ends(uid, str(message["event"]))
         seen = self._observed.get(uid)
         if seen is not None and message["event"] in ("started", "running", "adopted", "exited"):
@@ -283,6 +290,15 @@ class LocalPlacement:
             await self._verdict(uid, message)
         elif message["event"] == "running" and "verdict" in message:
             await self._verdict(uid, message["verdict"])
+
+    def _follow_pids(self, uid: str, message: Mapping[str, Any]) -> None:
+        event = message["event"]
+        if event == "hello":
+            self._pids.clear()
+        elif event == "exited":
+            self._pids.pop(uid, None)
+        elif message.get("pid"):
+            self._pids[uid] = int(message["pid"])
 
     def _follow_ends(self, uid: str, event: str) -> None:
         """Forget replicas off the table as they end; a watch that begins tells of ends between it and the last one."""

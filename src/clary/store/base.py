@@ -58,18 +58,29 @@ class Signal:
 
 
 class Store(Protocol):
-    """Rows and transactions. The functions given are sync, run on a thread, and may run again only if they raised."""
+    """Rows and transactions. The functions given are sync, run on a thread, and may run again, but only where the
+    transaction of the time before did not happen: they change nothing but the database."""
 
-    signal: Signal
+    @property
+    def signal(self) -> Signal:
+        """Counts its commits."""
+        ...
 
     async def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a read-only transaction that sees one state of the database."""
         ...
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Run `work` alone in a transaction. It is durable when this returns; an exception rolls all of it back."""
+        """Run `work` alone in a transaction. It is durable when this returns; an exception rolls all of it back.
+
+        StoreUnavailableError is the exception to that: whether it happened may then be unknown.
+        """
         ...
 
 
 class StoreFormatError(RuntimeError):
     """The database was written by a newer Clary, or is not Clary's at all. The message names file and remedy."""
+
+
+class StoreUnavailableError(RuntimeError):
+    """The database cannot be reached, or not used now. The message names it, the cause and the remedy."""

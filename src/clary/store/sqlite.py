@@ -7,7 +7,9 @@ so that readers never wait; synchronous=FULL, so that what was acknowledged surv
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from clary.kit.threads import Threads
 from clary.store.base import Signal
-from clary.store.migrate import migrate
+from clary.store.migrate import Database, migrate
 
 Result = TypeVar("Result")
 
@@ -47,7 +49,7 @@ class SqliteStore:
         self._write_thread = Threads("store-write", 1)
         self._read_threads = Threads("store-read", options.readers_max)
         try:
-            migrate(self._writer, path)
+            migrate(self._writer, database_of(path))
         except BaseException:
             self.close()
             raise
@@ -70,12 +72,36 @@ class SqliteStore:
             # Also after an error or a cancelled caller: the commit may have happened, and a spare wake harms nobody.
             self.signal.notify()
 
+    async def run(self) -> None:
+        """Nothing to watch: a file does not go away."""
+        await asyncio.Event().wait()
+
     def close(self) -> None:
         """Wait for running transactions and close the file. Blocking."""
         self._write_thread.close()
         self._read_threads.close()
         self._writer.dispose()
         self._reader.dispose()
+
+
+def database_of(path: Path) -> Database:
+    """The file, as migrating sees it."""
+    return Database(
+        str(path),
+        "Move it away or choose another --home.",
+        lambda _, step: _copy(path, path.with_name(f"{path.name}.before-{step}")),
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A consistent copy through SQLite itself: the file alone lacks what is still in the write-ahead log."""
+    old, new = sqlite3.connect(source), sqlite3.connect(target)
+    try:
+        old.backup(new)
+    finally:
+        new.close()
+        old.close()
+    target.chmod(0o600)
 
 
 def _engine(path: Path, options: SqliteOptions, *, begin: str, connections: int) -> Engine:

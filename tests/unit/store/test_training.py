@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
-import pytest
 from sqlalchemy import insert
 
 from clary.domain.principal import Scope
 from clary.domain.training import ENDED, JobStatus, Phase
 from clary.domain.tuning import TuningStatus
 from clary.store import training, tuning
+from clary.store.base import Store
 from clary.store.documents import pack
 from clary.store.named import ListQuery, list_page
-from clary.store.sqlite import SqliteStore
 from clary.store.tables import training_jobs, tuning_jobs
 from tests.unit.domain.test_training import SPEC
 from tests.unit.domain.test_tuning import SPEC as TUNING
 
 SCOPE = Scope("123456789012", "r")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "clary.db")
-    yield store
-    store.close()
 
 
 def row(number: int, observed: str | None, *, stop: bool, ended: bool) -> dict[str, object]:
@@ -46,7 +36,7 @@ def row(number: int, observed: str | None, *, stop: bool, ended: bool) -> dict[s
     }
 
 
-async def test_training_jobs(store: SqliteStore) -> None:
+async def test_training_jobs(store: Store) -> None:
     rows = [
         {**row(n, phase.value if phase else None, stop=stop, ended=phase in ENDED), "spec": pack(SPEC)}
         for n, (phase, stop) in enumerate(product([None, *Phase], [False, True]))
@@ -64,7 +54,7 @@ async def test_training_jobs(store: SqliteStore) -> None:
     assert {training.training_job(one).modified_us for one in found} == {100}
 
 
-async def test_tuning_jobs(store: SqliteStore) -> None:
+async def test_tuning_jobs(store: Store) -> None:
     ended = [TuningStatus.COMPLETED, TuningStatus.FAILED, TuningStatus.STOPPED]
     rows = [
         {**row(n, status.value if status else None, stop=stop, ended=status is not None), "spec": pack(TUNING)}

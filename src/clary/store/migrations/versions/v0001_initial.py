@@ -24,11 +24,15 @@ def upgrade() -> None:
     _hosting()
     _people()
     # An audit that can be edited is none.
-    for verb in ("UPDATE", "DELETE"):
+    refusal = "BEGIN SELECT RAISE(ABORT, 'audit rows are append-only'); END"
+    if op.get_bind().dialect.name == "postgresql":
+        refusal = "FOR EACH ROW EXECUTE FUNCTION audit_is_append_only()"
         op.execute(
-            f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit "
-            "BEGIN SELECT RAISE(ABORT, 'audit rows are append-only'); END"
+            "CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE EXCEPTION 'audit rows are append-only' USING ERRCODE = 'integrity_constraint_violation'; END $$"
         )
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit {refusal}")
 
 
 def _resource(name: str, *more: sa.Column[object]) -> None:

@@ -18,6 +18,7 @@ from clary.environments.store import EnvironmentOptions, Environments
 from clary.kit.threads import Threads
 from clary.placement.local import LocalOptions, LocalPlacement
 from clary.reconcile.act import World
+from clary.reconcile.alarm_loop import AlarmLoop, AlarmWorld
 from clary.reconcile.grounds import Grounds
 from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
@@ -41,6 +42,7 @@ class Hosting:
     loop: Loop
     training: TrainingLoop
     tuning: TuningLoop
+    alarms: AlarmLoop
     telemetry: Telemetry
 
     def loops(self, base: Base) -> dict[str, Coroutine[object, object, None]]:
@@ -50,6 +52,7 @@ class Hosting:
             "reconcile": self.loop.run(),
             "training": self.training.run(),
             "tuning": self.tuning.run(),
+            "alarms": self.alarms.run(),
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
             "audit": self.auditor.run(),
@@ -84,6 +87,7 @@ def make_hosting(base: Base) -> Hosting:
         loop=Loop(world),
         training=training,
         tuning=TuningLoop(TuningWorld(base.store, clock, base.ids, slots=world.cores)),
+        alarms=AlarmLoop(AlarmWorld(base.store, base.metrics, Threads("alarms", 1), clock, base.ids)),
         telemetry=make_telemetry(base, placement),
     )
 

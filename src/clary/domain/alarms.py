@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Union
 
 from clary.domain.errors import Invalid, NotServed
 from clary.domain.principal import Scope
+from clary.kit.clock import MICROS
 
 ACTIONS_MAX = 5
 """Actions for one state."""
@@ -210,6 +212,20 @@ class AlarmState:
 INITIAL_REASON = "Unchecked: Initial alarm creation"
 
 
+def initial_state(uid: str, name: str, created_us: int) -> AlarmState:
+    """Before the first evaluation there is not enough data."""
+    return AlarmState(
+        uid=uid,
+        name=name,
+        value=AlarmValue.INSUFFICIENT_DATA,
+        reason=INITIAL_REASON,
+        reason_data="",
+        updated_us=created_us,
+        transitioned_us=created_us,
+        evaluated_us=None,
+    )
+
+
 @dataclass(frozen=True)
 class Suppression:
     """Why a composite alarm's actions are held back. Instants in UTC microseconds."""
@@ -264,6 +280,12 @@ def alarm_name(text: str, scope: Scope) -> str:
     """The name in a name or an ARN of the same account and region; another's ARN stays as it is."""
     prefix = alarm_arn(scope, "")
     return text[len(prefix) :] if text.startswith(prefix) else text
+
+
+def stamp(at_us: int) -> str:
+    """`2031-01-05T08:02:40.985+0000`."""
+    at = datetime.fromtimestamp(at_us / MICROS, timezone.utc)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}+0000"
 
 
 def is_scaling_action(arn: str) -> bool:

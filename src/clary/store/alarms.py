@@ -6,12 +6,12 @@ Readers of states (scaling, rollouts) are level-triggered: they read `alarm_stat
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, insert, null, select, update
 
 from clary.domain.alarms import (
-    INITIAL_REASON,
     Alarm,
     AlarmSpec,
     AlarmState,
@@ -21,6 +21,7 @@ from clary.domain.alarms import (
     MetricAlarm,
     SetState,
     Suppression,
+    initial_state,
 )
 from clary.domain.principal import Scope
 from clary.store.documents import pack, unpack
@@ -144,15 +145,15 @@ def alarm(row: Row[Any]) -> Alarm:
 
 
 def state_of(row: Row[Any]) -> AlarmState:
-    """The state in a row: before the first evaluation there is not enough data."""
-    return AlarmState(
-        uid=row.uid,
-        name=row.name,
-        value=AlarmValue(row.state) if row.state else AlarmValue.INSUFFICIENT_DATA,
-        reason=INITIAL_REASON if row.state_reason is None else row.state_reason,
+    """The state in a row, whose columns are NULL before the first evaluation."""
+    first = initial_state(row.uid, row.name, row.created_us)
+    return replace(
+        first,
+        value=AlarmValue(row.state) if row.state else first.value,
+        reason=first.reason if row.state_reason is None else row.state_reason,
         reason_data=row.state_reason_data or "",
-        updated_us=row.state_updated_us or row.created_us,
-        transitioned_us=row.transitioned_us or row.created_us,
+        updated_us=row.state_updated_us or first.updated_us,
+        transitioned_us=row.transitioned_us or first.transitioned_us,
         evaluated_us=row.evaluated_us,
         evaluation=EvaluationState(row.evaluation_state) if row.evaluation_state else None,
     )

@@ -33,7 +33,7 @@ class Limits:
     """Requests of one connection that may wait for their answers; beyond, the connection is not read. Clients that wait
     for each answer never meet it; one that does not gets no more of a busy variant than eight of them would."""
     pipelined_bytes_max: int = MIB
-    """The body of such a request; after a larger one the connection is not read, so that it holds two of them at most."""
+    """The body of such a request; after a larger one the connection is not read, so that it holds two at most."""
     waiting_calls_max: int = 8_192
     """Calls of one variant that wait for a replica; beyond: 503 with Retry-After."""
     waiting_bytes_max: int = 256 * MIB

@@ -6,9 +6,11 @@ Nothing is unpickled, and no model library is imported.
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
 import re
 import tarfile
+import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,12 +31,14 @@ _LEGACY_NAMES_AT = 136
 _JSON_FEATURES = re.compile(rb'"num_feature"\s*:\s*"(\d+)"')
 _UBJ_FEATURES = re.compile(rb"num_featureS[LlIUi].{1,8}?(\d+)", re.DOTALL)
 _LIGHTGBM_LAST = re.compile(rb"\nmax_feature_idx=(\d+)\n")
+_SKOPS_ROOT = re.compile(rb'"__class__": "(\w+)"')
 _JSON_VERSION = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)')
 _UBJ_VERSION = re.compile(rb"version\[#L.{8}i(.)i(.)", re.DOTALL)
 
 _REMEDY = (
-    "Served are XGBoost models (json, ubj, binary, pickle), scikit-learn estimators (joblib, pickle), LightGBM models "
-    "(text, pickle), ONNX graphs and MLflow model folders, as a file, a folder or a model.tar.gz."
+    "Served are XGBoost models (json, ubj, binary, pickle), scikit-learn estimators (joblib, pickle, skops), LightGBM "
+    "models (text, pickle), ONNX graphs, TorchScript files, SavedModels and MLflow model folders, as a file, a folder "
+    "or a model.tar.gz."
 )
 _LATER: Mapping[str, str] = {
     "catboost": "CatBoost",
@@ -133,7 +137,9 @@ def _one(name: str, raw: bytes) -> Detected:
         width = _first_number(_LIGHTGBM_LAST, raw)
         return _lightgbm_found(name, "text", None if width is None else width + 1)
     if head.startswith(b"PK\x03\x04"):
-        raise LoadError(f"{name} is a zip archive (PyTorch and Keras save such), which is not served.", _REMEDY)
+        return _zip(name, raw)
+    if name.rpartition("/")[2] == "saved_model.pb":
+        return Detected("tensorflow", "a TensorFlow SavedModel", (name,))
     graph = read_onnx(raw) if head.startswith(b"\x08") else None
     if graph is not None:
         by = f", made by {graph.producer}" if graph.producer else ""
@@ -142,6 +148,34 @@ def _one(name: str, raw: bytes) -> Detected:
     if inner is not None and inner.startswith(b"\x80"):
         return _pickle(name, inner)
     raise LoadError(f"{name} is of no kind that Clary knows.", _REMEDY)
+
+
+def _zip(name: str, raw: bytes) -> Detected:
+    """Which library's archive it is: each has members of its own."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            members = {member.partition("/")[2] or member for member in archive.namelist()}
+            members |= set(archive.namelist())
+            if "schema.json" in members:
+                return _skops(name, archive.read("schema.json"))
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, zlib.error, EOFError) as error:
+        raise LoadError(f"{name} is a zip archive that cannot be read: {error}.", _REMEDY) from None
+    if "constants.pkl" in members:
+        return Detected("pytorch", "a TorchScript model", (name,))
+    if "data.pkl" in members:
+        raise LoadError(
+            f"{name} holds weights or a module pickled by PyTorch, without the code that they need.",
+            "Save it by torch.jit.script(model).save(...), or add an inference.py with a model_fn.",
+        )
+    if "model.weights.h5" in members:
+        raise LoadError(f"{name} is a Keras archive.", "Save it as a SavedModel: model.export('1').")
+    raise LoadError(f"{name} is a zip archive of no kind that Clary knows.", _REMEDY)
+
+
+def _skops(name: str, schema: bytes) -> Detected:
+    root = _SKOPS_ROOT.search(schema[:_HEAD_BYTES])
+    kind = root[1].decode("ascii", "replace") if root else "unknown"
+    return Detected("sklearn", f"a scikit-learn model ({kind}; saved by skops)", (name,))
 
 
 def _decompressed(raw: bytes) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The scikit-learn runtime: a pickled or joblib-dumped estimator behind the defaults of SageMaker's container.
+"""The scikit-learn runtime: an estimator saved by joblib, pickle or skops behind the defaults of SageMaker's container.
 
 Sources: aws/sagemaker-scikit-learn-container, `serving.py` (default input, predict and output functions), and
 aws/sagemaker-containers, `_encoders.py`. The real container has no default for loading and needs a script; an artifact
@@ -7,9 +7,11 @@ that brings one is served by it (`sklearn_script`). docs/reference/sklearn.md li
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035 - Python 3.9
 
@@ -26,6 +28,7 @@ from clary.runtimes.script_source import find_source
 from clary.runtimes.sklearn_frames import Frames, names_of, needs_frame, takes_dicts
 from clary.runtimes.sklearn_joins import joins_of_estimator
 from clary.runtimes.sklearn_script import SklearnToolkit
+from clary.runtimes.skops_file import load_skops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,7 +204,8 @@ class SklearnRuntime:
         if source is not None:
             return load_script(SklearnToolkit(), options, source)
         path = _model_file(options.model_dir)
-        estimator, notes = unpickled(path, options.env, joblib.load)
+        load = functools.partial(load_skops, env=options.env) if zipfile.is_zipfile(path) else joblib.load
+        estimator, notes = unpickled(path, options.env, load)
         if not hasattr(estimator, "predict"):
             kind = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
             raise LoadError(
@@ -216,7 +220,7 @@ class SklearnRuntime:
 def _model_file(model_dir: Path) -> Path:
     files = [p for p in sorted(model_dir.rglob("*")) if p.is_file() and not passed_over(p.relative_to(model_dir))]
     if len(files) > 1:
-        files = [p for p in files if p.suffix in (".joblib", ".pkl", ".pickle", ".sav")] or files
+        files = [p for p in files if p.suffix in (".joblib", ".pkl", ".pickle", ".sav", ".skops")] or files
     if len(files) != 1:
         listed = ", ".join(p.relative_to(model_dir).as_posix() for p in files[:5]) or "nothing"
         raise LoadError(f"The artifact holds {listed}; one model file is expected.", "Pack one model.joblib.")

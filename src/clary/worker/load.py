@@ -13,6 +13,7 @@ from clary.runtimes.base import Joins, LoadError, LoadOptions, Model, ModelError
 from clary.runtimes.handler import Handler
 from clary.runtimes.registry import UnknownRuntimeError, runtime_named
 from clary.runtimes.script_source import PROGRAM
+from clary.runtimes.skops_file import VARIABLE as TRUSTED_TYPES
 from clary.worker import describe
 from clary.worker.guard import Guard
 from clary.worker.options import WorkerOptions
@@ -92,7 +93,12 @@ _LISTED = 10
 
 
 def _refuse_code(runtime: Runtime, model_dir: Path, env: Mapping[str, str]) -> None:
-    """A server that trusts no model runs none of its code."""
+    """A server that trusts no model runs none of its code, and takes no model's word for what may be made."""
+    if env.get(TRUSTED_TYPES):
+        raise LoadError(
+            f"The model asks to trust {env[TRUSTED_TYPES]}; this server trusts no model (--untrusted).",
+            f"Leave {TRUSTED_TYPES} out, or have the model served by a server that trusts it.",
+        )
     scripts = [path.name for path in sorted((model_dir / "code").glob("**/*.py"))]
     if scripts or env.get(PROGRAM) or env.get(SUBMIT_DIRECTORY) or not runtime.pure:
         what = f"brings the script {scripts[0]}" if scripts else f"runs code of its own (runtime {runtime.name})"

@@ -3,12 +3,14 @@
 import io
 import pickle
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 import pytest
+import skops.io
 import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,14 @@ def dumped(value: Any, compress: Any = 0) -> bytes:
     return out.getvalue()
 
 
+def zipped(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return out.getvalue()
+
+
 FILES: dict[str, tuple[bytes, str, str]] = {
     "json": (bytes(BOOSTERS["regression"].save_raw("json")), "xgboost", "json, written by XGBoost"),
     "ubj": (bytes(BOOSTERS["regression"].save_raw("ubj")), "xgboost", "ubj, written by XGBoost"),
@@ -57,6 +67,8 @@ FILES: dict[str, tuple[bytes, str, str]] = {
     "onnx of columns": (onnx_models.regressor([1, 2], 2).SerializeToString(), "onnx", "an ONNX graph (2 features"),
     "lightgbm": (LIGHTGBM.booster_.model_to_string().encode(), "lightgbm", "a LightGBM model (text; 4 features)"),
     "lightgbm pickle": (dumped(LIGHTGBM), "lightgbm", "a LightGBM model (pickle of LGBMRegressor; 4 features)"),
+    "skops": (skops.io.dumps(PIPELINE), "sklearn", "a scikit-learn model (Pipeline; saved by skops)"),
+    "torchscript": (zipped("net/constants.pkl", "net/data.pkl"), "pytorch", "a TorchScript model"),
     **{f"protocol {n}": (pickle.dumps(PIPELINE, protocol=n), "sklearn", "Pipeline") for n in range(1, 6)},
 }
 
@@ -139,7 +151,10 @@ def test_several_boosters_are_an_ensemble(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"hello", "no kind that Clary knows"),
-        (b"PK\x03\x04....", "zip archive"),
+        (b"PK\x03\x04....", "zip archive that cannot be read"),
+        (zipped("archive/data.pkl"), "pickled by PyTorch, without the code"),
+        (zipped("config.json", "model.weights.h5"), "a Keras archive"),
+        (zipped("a.txt"), "zip archive of no kind"),
         (pickle.dumps({"a": 1}), "a pickle of no class"),
         (pickle.dumps(np.zeros(3)), "a pickle of no class"),
         (b"\x80\x04cos\nsystem\n(X\x02\x00\x00\x00idtR.", "a pickle of os.system"),
@@ -151,7 +166,16 @@ def test_what_is_not_served_is_named(raw: bytes, cause: str, tmp_path: Path) -> 
     (tmp_path / "m").write_bytes(raw)
     with pytest.raises(LoadError, match=cause) as refused:
         detect(tmp_path / "m")
-    assert "XGBoost models (json, ubj, binary, pickle)" in refused.value.remedy
+    remedies = ("XGBoost models (json, ubj, binary, pickle)", "torch.jit.script", "SavedModel")
+    assert any(remedy in refused.value.remedy for remedy in remedies)
+
+
+def test_a_saved_model_is_known_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "1" / "variables").mkdir(parents=True)
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"\x08\x01\x12")
+    (tmp_path / "1" / "variables" / "variables.index").write_bytes(b"x")
+    found = detect(tmp_path)
+    assert (found.runtime, found.files) == ("tensorflow", ("1/saved_model.pb",))
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
+import skops.io
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -35,6 +37,13 @@ RNG = np.random.default_rng(11)
 ROWS = RNG.normal(size=(150, 5)).astype(np.float32)
 TARGET = (ROWS[:, 0] * 2 + ROWS[:, 1]).astype(np.float64)
 CLASSES = np.where(TARGET > 0, "yes", "no")
+
+
+class Own(BaseEstimator):
+    """An estimator of nobody's library."""
+
+    def predict(self, rows: Any) -> Any:
+        return np.zeros(len(rows))
 
 
 def loaded(folder: Path, estimator: Any, env: Mapping[str, str] | None = None) -> Model:
@@ -245,6 +254,23 @@ def test_another_version_of_scikit_learn_is_refused_with_the_remedy(tmp_path: Pa
     assert note == (
         f"m.pkl was saved by scikit-learn {major}.{minor}.{int(patch) + 1}; this environment has {sklearn.__version__}."
     )
+
+
+def test_skops_files_answer_as_pickles_do(tmp_path: Path) -> None:
+    (tmp_path / "model.skops").write_bytes(skops.io.dumps(ROUNDING["ridge"]))
+    model = RUNTIME.load(LoadOptions(tmp_path, "1.2-1"))
+    body, _ = model.probe() or (b"", "")
+    one = model.decode(memoryview(body), "text/csv")
+    assert np.array_equal(model.predict([one])[0], ROUNDING["ridge"].predict(one.data))
+
+
+def test_skops_makes_no_type_that_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / "m.skops").write_bytes(skops.io.dumps(Own()))
+    name = f"{Own.__module__}.Own"
+    with pytest.raises(LoadError, match=f"does not trust: {name}") as refused:
+        RUNTIME.load(LoadOptions(tmp_path, "1.2-1"))
+    assert f"CLARY_TRUSTED_TYPES={name}" in refused.value.remedy
+    assert RUNTIME.load(LoadOptions(tmp_path, "1.2-1", {"CLARY_TRUSTED_TYPES": name})).signature.width is None
 
 
 @pytest.mark.parametrize(

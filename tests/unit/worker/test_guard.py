@@ -209,6 +209,12 @@ def test_scripts_and_code_are_refused_by_a_worker_that_trusts_nobody(tmp_path: P
         assert "trusts no model" in refused.report.cause
 
 
+def test_a_model_that_names_types_to_trust_is_refused_by_a_worker_that_trusts_nobody(tmp_path: Path) -> None:
+    refused = loaded(tmp_path, dumped(SAFE["ridge"]()), untrusted=True, CLARY_TRUSTED_TYPES="os.system")
+    assert isinstance(refused, Refused)
+    assert "asks to trust os.system" in refused.report.cause
+
+
 def test_the_hook_costs_a_process_nothing_that_does_not_guard() -> None:
     code = "import clary.worker.guard, pickle; print(pickle.loads(pickle.dumps(print)) is print)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

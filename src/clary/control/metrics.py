@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clary.domain.principal import Scope
 from clary.kit.clock import MICROS, Clock
 from clary.kit.threads import Threads
+from clary.telemetry.expressions import Value
+from clary.telemetry.metric_data import LISTED_S, Math, Wanted, evaluate
+from clary.telemetry.points import Sample
 from clary.telemetry.query import Metric, MetricFilter, Point, list_metrics
-from clary.telemetry.statistics import Question, points_of
+from clary.telemetry.statistics import Question, Window, points_of
 from clary.telemetry.store import MetricStore
 
-LISTED_S = 14 * 86400
-"""A metric without a point for two weeks is no longer listed."""
 RECENT_S = 3 * 3600
 """What RecentlyActive=PT3H looks back."""
 
@@ -47,6 +48,23 @@ async def ask(
         return answers
 
     return await desk.threads.run(lambda: desk.store.read(work))
+
+
+async def put(desk: MetricDesk, samples: Sequence[Sample]) -> None:
+    """Store what a user published: all of it, on the disk when this returns. LimitExceeded, and nothing is stored."""
+    await desk.threads.run(lambda: desk.store.record(samples, desk.clock.now_us()))
+
+
+async def calculate(
+    desk: MetricDesk,
+    scope: Scope,
+    wanted: Mapping[str, Wanted],
+    math: Mapping[str, Math],
+    window: Callable[[int], Window],
+) -> dict[str, Value]:
+    """Metrics and expressions by id, as `telemetry.metric_data.evaluate` gives them; BadExpression."""
+    now_s = desk.clock.now_us() // MICROS
+    return await desk.threads.run(lambda: desk.store.read(lambda db: evaluate(db, scope, wanted, math, window, now_s)))
 
 
 async def metrics(

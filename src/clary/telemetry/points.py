@@ -84,6 +84,8 @@ class Sample:
     at_s: int
     """UTC seconds."""
     cell: Cell
+    resolution_s: int = 1
+    """The finest roll-up that it goes into: 60 for a metric of standard resolution."""
 
 
 def encode_dimensions(dimensions: Dimensions) -> str:

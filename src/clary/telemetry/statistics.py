@@ -92,10 +92,10 @@ def parse_stat(text: str) -> Stat | None:
 
 
 def value(stat: Stat, cell: Cell) -> float | None:
-    """The statistic of a cell; None for a percentile of a metric of which only sums and extremes are kept.
+    """The statistic of a cell; None for a percentile where some of its values are known by sums and extremes only.
 
-    A counter that stood still has zeros, not nothing. Percentiles are within 1 % (telemetry.sketch); where all values
-    are equal they are exact.
+    Nor are there percentiles where a value is negative (user guide, "Percentiles"). They are within 1 %
+    (telemetry.sketch), and exact where all values are equal. A counter that stood still has zeros, not nothing.
     """
     least, most = cell.min or 0.0, cell.max or 0.0
     match stat:
@@ -112,7 +112,7 @@ def value(stat: Stat, cell: Cell) -> float | None:
         case Percentile(fraction):
             if least == most:
                 return least
-            if cell.sketch is None:
+            if cell.sketch is None or least < 0 or cell.sketch.count != cell.count:
                 return None
             return most if fraction >= 1 else min(max(cell.sketch.quantile(fraction), least), most)
         case _:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from clary.domain.errors import LimitExceeded
 from clary.kit.clock import MICROS
 from clary.telemetry.delta import Delta
 from clary.telemetry.points import Cell, Sample, SeriesKey, encode_dimensions, samples_of
@@ -25,6 +26,11 @@ RETENTION_S = {1: 3 * 3600, 10: 3 * 3600, 60: 15 * 86400, 300: 63 * 86400, 3600:
 """Seconds for which a roll-up is kept, by its resolution in seconds."""
 FUTURE_S_MAX = 7200
 """Points later than this from now are refused, as PutMetricData refuses them."""
+
+OWN_NAMESPACES = frozenset(
+    f"/aws/sagemaker/{kind}" for kind in ("Endpoints", "TrainingJobs", "ProcessingJobs", "TransformJobs")
+)
+"""Namespaces of Clary's own metrics, besides those in `AWS/`."""
 
 Result = TypeVar("Result")
 
@@ -57,6 +63,8 @@ class StoreOptions:
 
     series_max: int = 100_000
     """Series kept; a point of one more is refused and counted. About 12,000 variants."""
+    custom_series_max: int = 50_000
+    """Of them, those in namespaces of users': what they publish never keeps an endpoint's metrics out."""
     prune_series: int = 256
     """Series whose old points are deleted in one step."""
 
@@ -85,6 +93,8 @@ class MetricStore:
         self._db: sqlite3.Connection | None = None
         self._inode = 0
         self._ids: dict[SeriesKey, int] = {}
+        self._counts: list[int] | None = None
+        """How many series there are, and how many of them are users'."""
         self._moved_aside: Path | None = None
         self._suspect = False
         """A reader met damage: the next write begins anew."""
@@ -104,6 +114,19 @@ class MetricStore:
         """Fold in samples from elsewhere, in one transaction. Gives how many were refused."""
         given = list(samples)
         return self._write(lambda db: self._fold(db, given, now_us), now_us)
+
+    def record(self, samples: Iterable[Sample], now_us: int) -> None:
+        """Fold in samples that somebody was promised: all of them, on the disk when this returns.
+
+        LimitExceeded, with nothing folded in, where the series would be too many.
+        """
+        given = list(samples)
+
+        def work(db: sqlite3.Connection) -> None:
+            if self._fold(db, given, now_us):
+                raise LimitExceeded("metrics of your own", self._options.custom_series_max, "series")
+
+        self._write(work, now_us, durable=True)
 
     def prune(self, now_us: int) -> None:
         """Delete what outlived its retention, for the next few series in turn."""
@@ -127,25 +150,26 @@ class MetricStore:
     def _connect_to_read(self) -> sqlite3.Connection:
         return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
 
-    def _write(self, work: Callable[[sqlite3.Connection], Result], now_us: int) -> Result:
-        """Run `work` in a transaction; with a broken file, once more in a new one."""
+    def _write(self, work: Callable[[sqlite3.Connection], Result], now_us: int, *, durable: bool = False) -> Result:
+        """Run `work` in a transaction; with a broken file, once more in a new one. `durable`: on disk at the end."""
         with self._lock:
             try:
-                return self._transact(work, now_us)
+                return self._transact(work, now_us, durable)
             except sqlite3.DatabaseError as error:
                 if not _is_broken(error):
                     raise
                 self._move_aside(now_us)
-                return self._transact(work, now_us)
+                return self._transact(work, now_us, durable)
 
-    def _transact(self, work: Callable[[sqlite3.Connection], Result], now_us: int) -> Result:
+    def _transact(self, work: Callable[[sqlite3.Connection], Result], now_us: int, durable: bool) -> Result:
         db = self._open(now_us)
+        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
         try:
             result = work(db)
             db.execute("COMMIT")
         except BaseException:
-            self._ids.clear()
+            self._forget()
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             raise
@@ -178,8 +202,13 @@ class MetricStore:
         db.create_function("merge_sketches", 2, _merge_sketches, deterministic=True)
         return db
 
-    def _close(self) -> None:
+    def _forget(self) -> None:
+        """What is known of the file's series, once that may be wrong."""
         self._ids.clear()
+        self._counts = None
+
+    def _close(self) -> None:
+        self._forget()
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -234,7 +263,7 @@ class MetricStore:
             latest[series] = max(latest.get(series, 0), sample.at_s)
             for resolution_s, kept_s in RETENTION_S.items():
                 at_s = sample.at_s // resolution_s * resolution_s
-                if at_s >= now_s - kept_s:
+                if resolution_s >= sample.resolution_s and at_s >= now_s - kept_s:
                     cells.setdefault((series, resolution_s, at_s), Cell()).merge(sample.cell)
         rows = (
             (*where, cell.count, cell.sum, cell.min, cell.max, cell.sketch.encode() if cell.sketch else None)
@@ -256,13 +285,26 @@ class MetricStore:
         match = " AND ".join(f"{column} = ?" for column in _KEY_COLUMNS.split(", "))
         row = db.execute(f"SELECT id FROM series WHERE {match}", values).fetchone()  # noqa: S608 - constant columns
         if row is None:
-            if db.execute("SELECT count(*) FROM series").fetchone()[0] >= self._options.series_max:
+            if not self._has_room(db, key):
                 return None
             insert = f"INSERT INTO series ({_KEY_COLUMNS}, last_s) VALUES ({'?, ' * 8}?) RETURNING id"  # noqa: S608
             row = db.execute(insert, (*values, sample.at_s)).fetchone()
         series: int = row[0]
         self._ids[key] = series
         return series
+
+    def _has_room(self, db: sqlite3.Connection, key: SeriesKey) -> bool:
+        """Whether one more series may be; it is counted if so."""
+        if self._counts is None:
+            namespaces = db.execute("SELECT namespace, count(*) FROM series GROUP BY namespace").fetchall()
+            self._counts = [sum(n for _, n in namespaces), sum(n for name, n in namespaces if is_custom(name))]
+        custom = is_custom(key.namespace)
+        if self._counts[0] >= self._options.series_max:
+            return False
+        if custom and self._counts[1] >= self._options.custom_series_max:
+            return False
+        self._counts = [self._counts[0] + 1, self._counts[1] + custom]
+        return True
 
     def _prune(self, db: sqlite3.Connection, now_s: int) -> None:
         oldest_s = now_s - max(RETENTION_S.values())
@@ -277,8 +319,13 @@ class MetricStore:
                 )
             if last_s < oldest_s:
                 db.execute("DELETE FROM series WHERE id = ?", (series,))
-                self._ids.clear()
+                self._forget()
         db.execute("DELETE FROM taken WHERE at < ?", (now_s - RETENTION_S[60],))
+
+
+def is_custom(namespace: str) -> bool:
+    """Whether a namespace is a user's, not one of Clary's own metrics."""
+    return not namespace.startswith("AWS/") and namespace not in OWN_NAMESPACES
 
 
 def _merge_sketches(one: bytes | None, two: bytes | None) -> bytes | None:

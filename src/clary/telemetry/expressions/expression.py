@@ -219,10 +219,11 @@ def check(metrics: Collection[str], expressions: Mapping[str, Expression]) -> tu
 def evaluate_all(
     metrics: Mapping[str, Series],
     expressions: Mapping[str, Expression],
-    windows: Callable[[int | None], Window],
+    windows: Callable[[str, int | None], Window],
     found: Found | None = None,
 ) -> dict[str, Value]:
-    """What each expression results in, by id. `windows(period)`: the window with a period, or the request's own.
+    """What each expression results in, by id. `windows(id, period)`: the window of that expression, by the period
+    of what it combines, None where that is nothing.
 
     BadExpression names the expression at fault.
     """
@@ -230,7 +231,7 @@ def evaluate_all(
     for id in check(metrics.keys(), expressions):
         expression = expressions[id]
         try:
-            env[id] = expression.evaluate(env, windows(period_of(expression, env, found or {})), found)
+            env[id] = expression.evaluate(env, windows(id, period_of(expression, env, found or {})), found)
         except BadExpression as error:
             raise BadExpression(f"Error in expression {id!r}: {error.message}") from None
     return {id: env[id] for id in expressions}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from clary.telemetry.expressions.errors import BadExpression
 
@@ -20,6 +20,8 @@ class Series:
     period_s: int
     label: str = ""
     """Of the metric that it comes from: arrays keep their members' labels."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Of the metric that it comes from, by the names that labels call them: MetricName, Dim.EndpointName, ..."""
     stored: bool = False
     """A metric itself, not the result of an expression: METRICS() and PERIOD() take no other."""
 

@@ -20,7 +20,7 @@ WINDOW = Window(0, 300, 60)
 
 def series(*values: float | None, period_s: int = 60, stored: bool = True, label: str = "") -> Series:
     points = {at * period_s: value for at, value in enumerate(values) if value is not None}
-    return Series(points, period_s, label, stored)
+    return Series(points, period_s, label, stored=stored)
 
 
 def shown(value: Value) -> Any:
@@ -204,7 +204,7 @@ def test_an_array_keeps_the_labels_of_its_members() -> None:
 def test_a_request_is_evaluated_in_the_order_of_its_references() -> None:
     made = {"e2": expressions.compile("e1 * 2"), "e1": expressions.compile("SUM(METRICS()) + 1")}
     assert made["e2"].references == {"e1"}
-    results = expressions.evaluate_all({"m1": M1}, made, lambda period_s: Window(0, 300, period_s or 1))
+    results = expressions.evaluate_all({"m1": M1}, made, lambda _, period_s: Window(0, 300, period_s or 1))
     assert shown(results["e2"]) == [62, 42, 2, 2, None]
     assert list(results) == ["e2", "e1"]
 

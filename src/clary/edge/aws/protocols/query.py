@@ -15,8 +15,8 @@ from clary.edge.aws.protocols.json import DEPTH_MAX, UNKNOWN
 from clary.edge.aws.protocols.values import Unreadable
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-FIELDS_MAX = 10_000
-"""Form fields of one request."""
+FIELDS_MAX = 50_000
+"""Form fields of one request. The longest is PutMetricData's, with 1000 metrics in 1 MB."""
 
 
 class _Tree(dict[str, "_Tree"]):

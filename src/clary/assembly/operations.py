@@ -9,6 +9,7 @@ from clary.control.log_groups import LogKeeper
 from clary.control.metrics import MetricDesk
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
+    alarms,
     cloudtrail,
     cloudwatch,
     endpoint_configs,
@@ -49,6 +50,7 @@ def operations(at: Desks) -> tuple[Operation, ...]:
         *training_jobs.operations(at.desk, hold),
         *tuning_jobs.operations(at.desk, hold),
         *cloudwatch.operations(at.metrics),
+        *alarms.operations(at.desk),
         *runtime.OPERATIONS,
         *sts.operations(at.desk, at.sessions),
         *iam.operations(at.desk),

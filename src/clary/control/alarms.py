@@ -341,7 +341,7 @@ def _described(scope: Scope, name: str, spec: AlarmSpec, now_us: int) -> dict[st
         "insufficientDataActions": list(actions.insufficient),
     }
     if isinstance(spec, CompositeAlarm):
-        return {**described, "alarmRule": spec.rule}
+        return {key: value for key, value in {**described, "alarmRule": spec.rule}.items() if value is not None}
     described |= {
         "threshold": float(spec.threshold),
         "comparisonOperator": spec.comparison.value,

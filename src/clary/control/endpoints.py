@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from clary.control import endpoint_configs, models
 from clary.control.desk import Caller, Deed, Desk, Kind, audit, drop_tags, head, not_found, put_tags, require_free
 from clary.domain.endpoint import EndpointConfigSpec, Revision, admit_change, freeze
 from clary.domain.model import ModelSpec
 from clary.domain.names import arn_of
+from clary.domain.rollout import Deployment, Progress, check_deployment, check_sizes
 from clary.domain.states import IN_TRANSITION, EndpointStatus
 from clary.domain.versions import Fleet
 from clary.store.documents import pack, unpack
-from clary.store.endpoints import ENDPOINT_COLUMNS, EndpointRecord, endpoint_record, fleet_of
+from clary.store.endpoints import ENDPOINT_COLUMNS, EndpointRecord, endpoint_record, fleet_of, ready_of
 from clary.store.named import After, ListQuery, find, list_page
 from clary.store.records import announce
+from clary.store.rollouts import last_deployment, progress_of
 from clary.store.tables import endpoint_configs as configs_table
-from clary.store.tables import endpoints, replicas, revisions
+from clary.store.tables import endpoints, revisions
 from clary.store.tables import models as models_table
 
 KIND = Kind(endpoints, "endpoint", "Endpoint")
@@ -36,6 +38,8 @@ class Endpoint:
     """Variant name to replicas that are in service; a variant without any is absent."""
     pending: Pending | None = None
     """Of an update that is under way."""
+    last_deployment: Deployment | None = None
+    """The deployment configuration that was given last; None where none ever was."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +51,41 @@ class Pending:
     """Only weights and capacities change."""
     started_us: int
     ready: Mapping[str, int]
+    deployment: Deployment | None = None
+    """How the update goes; None: all at once, without a bake."""
+    progress: Progress | None = None
+    """How far that is."""
 
 
-async def create(desk: Desk, caller: Caller, name: str, config_name: str, tags: dict[str, str]) -> str:
+async def create(
+    desk: Desk,
+    caller: Caller,
+    name: str,
+    config_name: str,
+    tags: dict[str, str],
+    deployment: Deployment | None = None,
+) -> str:
     """Want an endpoint, with its configuration and models frozen as they are now; its ARN.
 
-    Raises AlreadyExists, LimitExceeded, and NotFound for the configuration or for a model that it names.
+    `deployment` is kept for updates that retain it. Raises AlreadyExists, LimitExceeded, Invalid for a deployment that
+    does not fit, and NotFound for the configuration or for a model that it names.
     """
     now_us = desk.clock.now_us()
     uid = desk.ids.ulid(now_us)
+    if deployment is not None:
+        check_deployment(deployment)
+    kept = None if deployment is None else pack(deployment)
 
     def work(connection: Connection) -> str:
         arn = require_free(connection, KIND, caller, name)
         revision = frozen(connection, desk, caller, config_name, now_us)
+        if deployment is not None:
+            check_sizes(deployment, revision)
         connection.execute(insert(endpoints).values(**head(caller, name, uid, now_us), generation=1))
         connection.execute(
-            insert(revisions).values(endpoint_uid=uid, generation=1, created_us=now_us, spec=pack(revision))
+            insert(revisions).values(
+                endpoint_uid=uid, generation=1, created_us=now_us, spec=pack(revision), deployment=kept
+            )
         )
         put_tags(connection, uid, {}, tags)
         announce(connection, KIND.noun, uid, now_us)
@@ -145,30 +168,25 @@ def _describe(connection: Connection, caller: Caller, name: str) -> Endpoint:
         raise not_found(KIND, caller, name)
     record = endpoint_record(row)
     target = fleet_of(connection, record.uid, record.generation)
+    last = last_deployment(connection, record.uid)
     if record.served_generation is None:
-        return Endpoint(record, target.revision, _ready(connection, record.uid, target))
+        return Endpoint(record, target.revision, _ready(connection, record.uid, target), last_deployment=last)
     served = fleet_of(connection, record.uid, record.served_generation)
+    ready = _ready(connection, record.uid, served)
     if record.status is not EndpointStatus.UPDATING:
-        return Endpoint(record, served.revision, _ready(connection, record.uid, served))
-    same = target.version == served.version
-    pending = Pending(target.revision, same, record.wished_us, _ready(connection, record.uid, target))
-    return Endpoint(record, served.revision, _ready(connection, record.uid, served), pending)
+        return Endpoint(record, served.revision, ready, last_deployment=last)
+    pending = Pending(
+        target.revision,
+        target.version == served.version,
+        record.wished_us,
+        _ready(connection, record.uid, target),
+        target.deployment,
+        progress_of(connection, record.uid, record.generation),
+    )
+    return Endpoint(record, served.revision, ready, pending, last)
 
 
 def _ready(connection: Connection, uid: str, fleet: Fleet) -> dict[str, int]:
     """Replicas of a fleet that are in service, by variant; surplus ones, which are about to go, do not count."""
-    generations = select(revisions.c.generation).where(
-        revisions.c.endpoint_uid == uid, revisions.c.version == fleet.version
-    )
-    counts = connection.execute(
-        select(replicas.c.variant, func.count().label("replicas"))
-        .where(
-            replicas.c.endpoint_uid == uid,
-            replicas.c.generation.in_(generations),
-            replicas.c.ready_us.is_not(None),
-            replicas.c.draining_us.is_(None),
-        )
-        .group_by(replicas.c.variant)
-    )
     wanted = {variant.name: variant.instance_count for variant in fleet.revision.variants}
-    return {row.variant: min(row.replicas, wanted[row.variant]) for row in counts}
+    return {name: min(ready, wanted[name]) for name, ready in ready_of(connection, uid, fleet).items()}

@@ -7,7 +7,7 @@ generation: from then on nothing else is needed to serve, so that a configuratio
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clary.domain.errors import InTransition, Invalid
@@ -165,6 +165,14 @@ class Desired:
     """None: as it is."""
 
 
+def scaled(revision: Revision, counts: Mapping[str, int]) -> Revision:
+    """`revision` with the counts that scaling gave some of its variants, by name."""
+    if not counts:
+        return revision
+    variants = (replace(one, instance_count=counts.get(one.name, one.instance_count)) for one in revision.variants)
+    return replace(revision, variants=tuple(variants))
+
+
 def retained(new: Revision, current: Revision, excluded: Collection[VariantProperty]) -> Revision:
     """`new` with weights and instance counts of the variants of `current` that have the same name, but for what is
     excluded (UpdateEndpoint: RetainAllVariantProperties, ExcludeRetainedVariantProperties). Raises Invalid."""
@@ -226,7 +234,11 @@ def _weighed(revision: Revision) -> Revision:
 
 
 def status_of(
-    generation: int, delete_requested: bool, observed_generation: int | None, observed: EndpointStatus | None
+    generation: int,
+    delete_requested: bool,
+    observed_generation: int | None,
+    observed: EndpointStatus | None,
+    mixed: bool = False,
 ) -> EndpointStatus:
     """What DescribeEndpoint says: what was observed, unless something newer is wanted.
 
@@ -239,6 +251,8 @@ def status_of(
         return EndpointStatus.CREATING
     if observed_generation < generation:
         return EndpointStatus.UPDATING
+    if mixed and observed is EndpointStatus.IN_SERVICE:
+        return EndpointStatus.ROLLBACK_FAILED
     return observed
 
 

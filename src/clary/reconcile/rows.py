@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
+from clary.domain.alarms import AlarmValue
 from clary.domain.endpoint import Revision
 from clary.domain.model import Container
+from clary.domain.rollout import Progress
 from clary.domain.states import EndpointStatus, step
 from clary.domain.versions import Fleet, Outcome, Wish, lineage_of, states_of
 from clary.placement.base import ReplicaPhase, ReplicaState
-from clary.reconcile.endpoint import SetStatus
-from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want
+from clary.reconcile.actions import SetStatus
+from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want, Watched
+from clary.store.alarms import alarm_states
 from clary.store.documents import unpack
 from clary.store.endpoints import EndpointRecord, endpoint_by_uid, fleet_of, wishes_of
-from clary.store.tables import endpoints, pins, replicas, revisions
+from clary.store.rollouts import progress_of
+from clary.store.tables import endpoints, pins, replicas, revisions, rollouts, variant_scales
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,18 @@ class Noted:
     pins: Mapping[tuple[int, str], PinHave]
     """By version and URL."""
     replicas: tuple[Row[Any], ...]
+    rollout: NotedRollout
+
+
+@dataclass(frozen=True)
+class NotedRollout:
+    """What concerns the rollout of the newest generation; and of a mix of fleets, where there is one."""
+
+    progress: Progress | None = None
+    mix: Progress | None = None
+    alarms: Mapping[str, Watched] = field(default_factory=dict)
+    aborted: bool = False
+    promoted_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,13 +73,36 @@ def read_noted(connection: Connection, uid: str) -> Noted | None:
     if record is None:
         return None
     found = connection.execute(select(replicas).where(replicas.c.endpoint_uid == uid).order_by(replicas.c.uid)).all()
-    generations = {record.generation, record.served_generation or record.generation, *(row.generation for row in found)}
+    serving = {generation for generation in (record.served_generation, record.mixed_generation) if generation}
+    generations = {record.generation, *serving, *(row.generation for row in found)}
+    fleets = {generation: fleet_of(connection, uid, generation) for generation in sorted(generations)}
     return Noted(
         record=record,
         wishes=tuple(wishes_of(connection, uid)),
-        fleets={generation: fleet_of(connection, uid, generation) for generation in sorted(generations)},
+        fleets=fleets,
         pins={(row.version, row.url): PinHave(row.digest, row.cause, row.remedy) for row in _pins(connection, uid)},
         replicas=tuple(found),
+        rollout=_rollout(connection, record, fleets[record.generation]),
+    )
+
+
+def _rollout(connection: Connection, record: EndpointRecord, target: Fleet) -> NotedRollout:
+    mixed = record.mixed_generation
+    mix = None if mixed is None else progress_of(connection, record.uid, mixed)
+    if target.deployment is None:
+        return NotedRollout(mix=mix)
+    states = alarm_states(connection, record.scope, target.deployment.alarms)
+    wish = connection.execute(
+        select(revisions.c.abort_us, revisions.c.promoted_step).where(
+            revisions.c.endpoint_uid == record.uid, revisions.c.generation == record.generation
+        )
+    ).one()
+    return NotedRollout(
+        progress=progress_of(connection, record.uid, record.generation),
+        mix=mix,
+        alarms={name: Watched(state.value is AlarmValue.ALARM, state.evaluated_us) for name, state in states.items()},
+        aborted=wish.abort_us is not None,
+        promoted_step=wish.promoted_step or 0,
     )
 
 
@@ -79,6 +118,9 @@ def want_of(noted: Noted) -> Want:
         target=noted.fleets[record.generation],
         base=None if served is None else noted.fleets[served],
         lineage=lineage_of(states_of(noted.wishes, served)),
+        mixed=None if record.mixed_generation is None else noted.fleets[record.mixed_generation],
+        aborted=noted.rollout.aborted,
+        promoted_step=noted.rollout.promoted_step,
     )
 
 
@@ -90,6 +132,9 @@ def have_of(noted: Noted, observed: Mapping[str, ReplicaState]) -> Have:
         replicas=tuple(
             _replica(row, noted.fleets[row.generation].revision, observed.get(row.uid)) for row in noted.replicas
         ),
+        rollout=noted.rollout.progress,
+        mix=noted.rollout.mix,
+        alarms=noted.rollout.alarms,
     )
 
 
@@ -109,6 +154,7 @@ def _replica(row: Row[Any], revision: Revision, state: ReplicaState | None) -> R
         stopping_us=row.stopping_us,
         cause=state.cause if state else "",
         remedy=state.remedy if state else "",
+        restarts=state.restarts if state else 0,
     )
 
 
@@ -243,7 +289,9 @@ def set_status(connection: Connection, want: Want, action: SetStatus, now_us: in
     _settle(connection, want, action.status, action.reason, now_us)
     if served:
         connection.execute(
-            update(endpoints).where(endpoints.c.uid == want.uid).values(served_generation=want.target.generation)
+            update(endpoints)
+            .where(endpoints.c.uid == want.uid)
+            .values(served_generation=want.target.generation, mixed_generation=None)
         )
     _end(connection, want, Outcome.SERVED if served else Outcome.FAILED, action.reason)
 
@@ -260,17 +308,28 @@ def fall_back(connection: Connection, want: Want, reason: str, now_us: int) -> N
     )
 
 
+def note_mix(connection: Connection, want: Want, reason: str, now_us: int) -> None:
+    """Note that the newest generation failed, cannot be taken back, and serves beside the one before it."""
+    _settle(connection, want, EndpointStatus.ROLLBACK_FAILED, reason, now_us)
+    connection.execute(
+        update(endpoints).where(endpoints.c.uid == want.uid).values(mixed_generation=want.target.generation)
+    )
+    _end(connection, want, Outcome.FAILED, reason)
+
+
 def _settle(connection: Connection, want: Want, status: EndpointStatus, reason: str, now_us: int) -> None:
     record = endpoint_by_uid(connection, want.uid)
     assert record is not None, "only reconcile drops an endpoint's row"
     if record.status is not EndpointStatus.DELETING:
         step(record.status, status)
+    # The mix itself tells ROLLBACK_FAILED from IN_SERVICE (domain/endpoint.status_of).
+    observed = EndpointStatus.IN_SERVICE if status is EndpointStatus.ROLLBACK_FAILED else status
     connection.execute(
         update(endpoints)
         .where(endpoints.c.uid == want.uid)
         .values(
             observed_generation=want.target.generation,
-            observed_status=status.value,
+            observed_status=observed.value,
             failure_reason=reason or None,
             observed_us=now_us,
         )
@@ -287,7 +346,7 @@ def _end(connection: Connection, want: Want, outcome: Outcome, reason: str) -> N
 
 def drop_endpoint(connection: Connection, uid: str) -> None:
     """Drop every row of an endpoint that control wanted gone and that nothing runs for."""
-    for table in (replicas, pins, revisions):
+    for table in (replicas, pins, revisions, rollouts, variant_scales):
         connection.execute(delete(table).where(table.c.endpoint_uid == uid))
     connection.execute(delete(endpoints).where(endpoints.c.uid == uid))
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, select
 
-from clary.domain.endpoint import Revision, status_of
+from clary.domain.endpoint import Revision, scaled, status_of
 from clary.domain.principal import Scope
 from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet, Outcome, Wish
 from clary.store.documents import unpack
 from clary.store.named import Columns
-from clary.store.tables import endpoints, revisions
+from clary.store.rollouts import deployment_of
+from clary.store.scaling import scales_of
+from clary.store.tables import endpoints, replicas, revisions
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,18 @@ class EndpointRecord:
     failure_reason: str
     served_generation: int | None = None
     """The last that came into service."""
+    mixed_generation: int | None = None
+    """Serves beside it: of a rolling update that could not be taken back."""
 
     @property
     def status(self) -> EndpointStatus:
         """What DescribeEndpoint says."""
         return status_of(
-            self.generation, self.delete_requested_us is not None, self.observed_generation, self.observed_status
+            self.generation,
+            self.delete_requested_us is not None,
+            self.observed_generation,
+            self.observed_status,
+            mixed=self.mixed_generation is not None,
         )
 
 
@@ -49,6 +57,10 @@ _status = case(
     (endpoints.c.delete_requested_us.is_not(None), EndpointStatus.DELETING.value),
     (endpoints.c.observed_status.is_(None), EndpointStatus.CREATING.value),
     (endpoints.c.observed_generation < endpoints.c.generation, EndpointStatus.UPDATING.value),
+    (
+        endpoints.c.mixed_generation.is_not(None) & (endpoints.c.observed_status == EndpointStatus.IN_SERVICE.value),
+        EndpointStatus.ROLLBACK_FAILED.value,
+    ),
     else_=endpoints.c.observed_status,
 )
 _observed_us = func.coalesce(endpoints.c.observed_us, 0)
@@ -77,6 +89,7 @@ def endpoint_record(row: Row[Any]) -> EndpointRecord:
         observed_status=EndpointStatus(row.observed_status) if row.observed_status else None,
         failure_reason=row.failure_reason or "",
         served_generation=row.served_generation,
+        mixed_generation=row.mixed_generation,
     )
 
 
@@ -87,13 +100,35 @@ def endpoint_by_uid(connection: Connection, uid: str) -> EndpointRecord | None:
 
 
 def fleet_of(connection: Connection, uid: str, generation: int) -> Fleet:
-    """The frozen revision of a generation, with its version; it exists as long as its endpoint does."""
+    """The frozen revision of a generation, with its version; it exists as long as its endpoint does.
+
+    Counts that scaling gave its variants since stand in the place of the revision's own.
+    """
     row = connection.execute(
-        select(revisions.c.version, revisions.c.spec).where(
+        select(revisions.c.version, revisions.c.spec, revisions.c.deployment).where(
             revisions.c.endpoint_uid == uid, revisions.c.generation == generation
         )
     ).one()
-    return Fleet(generation, row.version, unpack(row.spec, Revision))
+    revision = scaled(unpack(row.spec, Revision), scales_of(connection, uid, generation))
+    return Fleet(generation, row.version, revision, deployment_of(row.deployment))
+
+
+def ready_of(connection: Connection, uid: str, fleet: Fleet) -> dict[str, int]:
+    """Replicas of a fleet that were ready and do not drain, by the name of their variant; one without is absent."""
+    generations = select(revisions.c.generation).where(
+        revisions.c.endpoint_uid == uid, revisions.c.version == fleet.version
+    )
+    counts = connection.execute(
+        select(replicas.c.variant, func.count().label("ready"))
+        .where(
+            replicas.c.endpoint_uid == uid,
+            replicas.c.generation.in_(generations),
+            replicas.c.ready_us.is_not(None),
+            replicas.c.draining_us.is_(None),
+        )
+        .group_by(replicas.c.variant)
+    )
+    return {row.variant: row.ready for row in counts}
 
 
 def wishes_of(connection: Connection, uid: str) -> list[Wish]:

@@ -20,10 +20,10 @@ def test_every_metric_is_documented_with_its_unit() -> None:
     busy = msgspec.structs.replace(whole, first_chunk=latency, first_chunk_model=latency, streams=1)
     stored = {(sample.key.metric, sample.key.unit) for sample in samples_of(Delta("router-0", "b", 1, 0, (busy,)))}
     documented = set(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
-    subject = Subject(os.getpid(), "1", "r", ENDPOINTS, ((),), "u")
+    subject = Subject(os.getpid(), "01R", "1", "r", ENDPOINTS, ((),), "u")
     meter = Meter(ROOT)
-    looks = [meter.measure([subject], at_s * 1_000_000, at_s) for at_s in (0, 10)]
-    stored |= {(sample.key.metric, sample.key.unit) for samples in looks for sample in samples}
+    looks = [usage for at_s in (0, 10) for usage in meter.measure([subject], at_s, at_s)]
+    stored |= {(sample.key.metric, sample.key.unit) for usage in looks for sample in usage.samples()}
     assert documented == stored
 
 

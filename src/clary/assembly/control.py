@@ -21,7 +21,7 @@ from clary.assembly.hosting import Hosting, make_hosting
 from clary.assembly.operations import Desks, operations
 from clary.assembly.pages import own_pages
 from clary.dataplane.handoff import HandoffServer
-from clary.edge import docs_pages
+from clary.edge import docs_pages, prometheus
 from clary.edge.aws.door import Door, DoorOptions
 from clary.edge.aws.s3.door import S3Door
 from clary.edge.aws.s3.service import S3Options
@@ -58,7 +58,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await JSONResponse({"message": "Clary speaks HTTP only here."}, 400)(scope, receive, send)
-        elif scope["path"].startswith("/clary/") or docs_pages.is_page(scope):
+        elif scope["path"].startswith("/clary/") or docs_pages.is_page(scope) or prometheus.is_page(scope):
             await self.own(scope, receive, send)
         elif is_hot(scope["method"], scope["path"]):
             await self.routers(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,19 @@ from clary.assembly.base import Base
 from clary.assembly.hosting import Hosting
 from clary.control import endpoint_docs, endpoint_logs, version_trials
 from clary.domain.model import Container
-from clary.edge import admin, audit_admin, docs_pages, endpoint_admin, images_admin, logview, worker_credentials
+from clary.edge import (
+    admin,
+    audit_admin,
+    docs_pages,
+    endpoint_admin,
+    images_admin,
+    logview,
+    prometheus,
+    worker_credentials,
+)
 from clary.edge.visitor import Doorman, VisitorOptions
 from clary.placement import guest
+from clary.reconcile.rows import wished_replicas
 
 
 def own_pages(base: Base, hosting: Hosting, stopping: Callable[[], bool]) -> Starlette:
@@ -27,6 +38,7 @@ def own_pages(base: Base, hosting: Hosting, stopping: Callable[[], bool]) -> Sta
             *logview.routes(_log_view(base, stopping)),
             *worker_credentials.routes(worker_credentials.Counter(base.desk, base.sessions, hosting.lender)),
             *docs_pages.routes(_docs_pages(base, hosting)),
+            *prometheus.routes(_metrics_page(base, hosting)),
         ]
     )
 
@@ -66,12 +78,35 @@ def _log_view(base: Base, stopping: Callable[[], bool]) -> logview.LogView:
 
 def _docs_pages(base: Base, hosting: Hosting) -> docs_pages.DocsPages:
     """The pages of endpoints; the signatures on them are what their replicas report."""
+    facts = functools.partial(endpoint_docs.facts, base.desk)
+    return docs_pages.DocsPages(_doorman(base), facts, hosting.placement.observed)
+
+
+def _metrics_page(base: Base, hosting: Hosting) -> prometheus.MetricsPage:
+    """What Prometheus scrapes."""
+    totals = hosting.telemetry.totals
+
+    async def replicas() -> list[prometheus.ReplicaCount]:
+        noted = await base.store.read(wished_replicas)
+        observed = hosting.placement.observed()
+        found = Counter(
+            (one.endpoint.scope, one.endpoint.name, one.variant, observed[one.uid].phase.value)
+            for one in noted
+            if one.uid in observed
+        )
+        return [
+            prometheus.ReplicaCount(scope.account, scope.region, endpoint, variant, phase, count)
+            for (scope, endpoint, variant, phase), count in found.items()
+        ]
+
+    return prometheus.MetricsPage(_doorman(base), lambda: totals.view(base.clock.now_us()), replicas, __version__)
+
+
+def _doorman(base: Base) -> Doorman:
     settings = base.settings
-    doorman = Doorman(
+    return Doorman(
         functools.partial(endpoint_logs.uids_by_region, base.desk),
         base.ring,
         base.clock,
         VisitorOptions(base.auth, settings.account, settings.region, settings.hosts),
     )
-    facts = functools.partial(endpoint_docs.facts, base.desk)
-    return docs_pages.DocsPages(doorman, facts, hosting.placement.observed)

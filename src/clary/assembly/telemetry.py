@@ -10,6 +10,7 @@ from clary.kit.threads import Threads
 from clary.placement.local import LocalPlacement
 from clary.reconcile.utilization_loop import UtilizationLoop, UtilizationWorld
 from clary.telemetry.ingest import Ingest
+from clary.telemetry.totals import Totals
 from clary.telemetry.utilization import Meter
 
 
@@ -17,6 +18,7 @@ from clary.telemetry.utilization import Meter
 class Telemetry:
     """Made once; `loops` run until control ends."""
 
+    totals: Totals
     ingest: Ingest
     utilization: UtilizationLoop
 
@@ -27,8 +29,10 @@ class Telemetry:
 
 def make_telemetry(base: Base, placement: LocalPlacement) -> Telemetry:
     """All of it, at rest."""
+    totals = Totals()
     return Telemetry(
-        ingest=Ingest(base.metrics, base.home / "spool", base.clock, base.slow),
+        totals=totals,
+        ingest=Ingest(base.metrics, base.home / "spool", base.clock, base.slow, totals=totals),
         utilization=UtilizationLoop(
             UtilizationWorld(
                 store=base.store,
@@ -37,6 +41,7 @@ def make_telemetry(base: Base, placement: LocalPlacement) -> Telemetry:
                 threads=Threads("utilization", 1),
                 processes=placement.processes,
                 meter=Meter(base.home),
+                totals=totals,
             )
         ),
     )

@@ -39,10 +39,15 @@ class DocsPages:
 
 def is_page(scope: Scope) -> bool:
     """Whether a request means one of these pages, and not an S3 object of the same address."""
-    if scope["method"] not in ("GET", "HEAD") or not _PAGE.fullmatch(scope["path"]):
-        return False
+    return (
+        scope["method"] in ("GET", "HEAD") and _PAGE.fullmatch(scope["path"]) is not None and not signed_for_s3(scope)
+    )
+
+
+def signed_for_s3(scope: Scope) -> bool:
+    """Whether a request bears a signature for S3: then its path is a bucket's."""
     signs = [value for name, value in scope["headers"] if name == b"authorization"]
-    return not any(_S3_CREDENTIAL.search(text) for text in (*signs, scope["query_string"]))
+    return any(_S3_CREDENTIAL.search(text) for text in (*signs, scope["query_string"]))
 
 
 def routes(pages: DocsPages) -> list[Route]:

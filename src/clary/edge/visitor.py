@@ -63,6 +63,10 @@ class Doorman:
             raise Refused(404, "NotFound", f"There is no endpoint {name} in account {account} and region {region}.")
         return uid
 
+    def account(self, request: Request) -> str:
+        """The account of who asks. Raises Refused."""
+        return self._caller(request)[0]
+
     def _caller(self, request: Request) -> tuple[str, str | None]:
         """Account and region of who asks; the region is None for unsigned callers."""
         headers = {name.lower(): value for name, value in request.headers.items()}

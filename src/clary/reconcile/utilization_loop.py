@@ -14,8 +14,8 @@ from clary.kit.threads import Threads
 from clary.reconcile.rows import NotedReplica, wished_replicas
 from clary.store.base import Store
 from clary.store.training import TrainingJob, unfinished
-from clary.telemetry.points import Sample
 from clary.telemetry.store import MetricStore
+from clary.telemetry.totals import Totals
 from clary.telemetry.utilization import ENDPOINTS, TRAINING_JOBS, Meter, Subject
 
 TICK_S = 10
@@ -36,6 +36,7 @@ class UtilizationWorld:
     processes: Callable[[], Mapping[str, int]]
     """pid of what runs, by the uid of the replica or job."""
     meter: Meter
+    totals: Totals
 
 
 class UtilizationLoop:
@@ -74,14 +75,14 @@ class UtilizationLoop:
             *(_of_job(job, pids[job.uid]) for job in jobs if job.uid in pids),
         ]
 
-        def measure() -> list[Sample]:
-            return world.meter.measure(subjects, at_s * MICROS, world.clock.monotonic_s())
-
-        samples = await world.threads.run(measure)
+        usage = await world.threads.run(lambda: world.meter.measure(subjects, at_s, world.clock.monotonic_s()))
+        world.totals.use(usage, pids)
+        samples = [sample for one in usage for sample in one.samples()]
         if samples:
             now_us = world.clock.now_us()
             refused = await world.threads.run(lambda: world.metrics.put(samples, now_us))
             if refused:
+                world.totals.lose(samples=refused)
                 _log.warning("some utilisation metrics were refused", samples=refused)
 
 
@@ -96,6 +97,7 @@ def _of_replica(replica: NotedReplica, pid: int) -> Subject:
     by_instance = (named[0], ("InstanceId", replica.uid), named[1])
     return Subject(
         pid=pid,
+        uid=replica.uid,
         account=endpoint.scope.account,
         region=endpoint.scope.region,
         namespace=ENDPOINTS,
@@ -107,6 +109,7 @@ def _of_replica(replica: NotedReplica, pid: int) -> Subject:
 def _of_job(job: TrainingJob, pid: int) -> Subject:
     return Subject(
         pid=pid,
+        uid=job.uid,
         account=job.scope.account,
         region=job.scope.region,
         namespace=TRAINING_JOBS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,10 @@ import structlog
 
 from clary.kit.clock import MICROS, Clock
 from clary.kit.threads import Threads
-from clary.telemetry.delta import Delta, decode_deltas
+from clary.telemetry.delta import Delta, Span, decode_deltas
 from clary.telemetry.spool import is_complete, segments
 from clary.telemetry.store import MetricStore, Taken
+from clary.telemetry.totals import Totals
 
 PHASE_US = 300_000
 """Routers ship as a second begins; this long after, their deltas lie in the spool."""
@@ -51,13 +52,24 @@ class Ingest:
     """Tails every router's spool below `spool_root` (`HOME/spool`)."""
 
     def __init__(
-        self, store: MetricStore, spool_root: Path, clock: Clock, threads: Threads, options: IngestOptions | None = None
+        self,
+        store: MetricStore,
+        spool_root: Path,
+        clock: Clock,
+        threads: Threads,
+        options: IngestOptions | None = None,
+        *,
+        totals: Totals | None = None,
+        trace: Callable[[Sequence[Span]], None] = lambda _: None,
     ) -> None:
+        """`totals` count what is taken; `trace` gets the spans of what is taken, on a thread."""
         self._store = store
         self._root = spool_root
         self._clock = clock
         self._threads = threads
         self._options = options or IngestOptions()
+        self._totals = totals or Totals()
+        self._trace = trace
         self._offsets: dict[Path, int] = {}
         self._steps = 0
         self._log = structlog.get_logger("clary.telemetry")
@@ -85,7 +97,9 @@ class Ingest:
             deltas = [delta for chunk in chunks for delta in chunk.deltas]
             torn_bytes = sum(chunk.torn_bytes for chunk in chunks)
             if deltas or torn_bytes:
-                self._report(self._store.take(deltas, now_us), torn_bytes)
+                taken = self._store.take(deltas, now_us)
+                self._publish(taken)
+                self._report(taken, torn_bytes)
             for chunk in chunks:
                 if chunk.finished:
                     chunk.path.unlink(missing_ok=True)
@@ -123,6 +137,15 @@ class Ingest:
             return [path for path in self._root.iterdir() if path.is_dir()]
         except FileNotFoundError:
             return []
+
+    def _publish(self, taken: Taken) -> None:
+        """Count what was taken for the first time: what a control before this one took is told already."""
+        self._totals.add(taken.new)
+        spans = [span for delta in taken.new for span in delta.spans]
+        if spans:
+            self._trace(spans)
+        lost_spans = sum(delta.spans_lost for delta in taken.new)
+        self._totals.lose(deltas=taken.lost, samples=taken.refused, spans=lost_spans)
 
     def _report(self, taken: Taken, torn_bytes: int) -> None:
         if taken.moved_aside is not None:

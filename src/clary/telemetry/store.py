@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -79,6 +79,8 @@ class Taken:
     """Deltas that never arrived, by the gaps in their sequences."""
     refused: int
     """Samples refused: too many series, or a time that cannot be."""
+    new: Sequence[Delta] = ()
+    """Those that were not taken before."""
     moved_aside: Path | None = None
     """Where a broken file went in this step."""
 
@@ -231,7 +233,8 @@ class MetricStore:
             (router, boot_id): sequence
             for router, boot_id, sequence in db.execute("SELECT router, boot_id, sequence FROM taken")
         }
-        lost = count = 0
+        lost = 0
+        fresh: list[Delta] = []
         samples: list[Sample] = []
         for delta in deltas:
             life = (delta.router, delta.boot_id)
@@ -240,7 +243,7 @@ class MetricStore:
                 continue
             lost += delta.sequence - known - 1
             last[life] = delta.sequence
-            count += 1
+            fresh.append(delta)
             samples.extend(samples_of(delta))
         refused = self._fold(db, samples, now_us)
         db.executemany(
@@ -249,7 +252,7 @@ class MetricStore:
             [(*life, last[life], now_us // MICROS) for life in {(delta.router, delta.boot_id) for delta in deltas}],
         )
         moved, self._moved_aside = self._moved_aside, None
-        return Taken(count, lost, refused, moved)
+        return Taken(len(fresh), lost, refused, fresh, moved)
 
     def _fold(self, db: sqlite3.Connection, samples: list[Sample], now_us: int) -> int:
         now_s = now_us // MICROS

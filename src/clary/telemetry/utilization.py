@@ -5,13 +5,12 @@ in Amazon CloudWatch"): CPUUtilization is the sum over cores, 0 to 100 times the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from clary.kit.clock import MICROS
 from clary.telemetry.points import Cell, Dimensions, Sample, SeriesKey
 
 ENDPOINTS = "/aws/sagemaker/Endpoints"
@@ -23,6 +22,8 @@ class Subject:
     """A process, with all that it started, whose share of the machine is published."""
 
     pid: int
+    uid: str
+    """Of the replica or job."""
     account: str
     region: str
     namespace: str
@@ -30,6 +31,33 @@ class Subject:
     """It is published under each of them; sorted by name."""
     resource: str
     """uid of the endpoint or job."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a subject takes."""
+
+    subject: Subject
+    at_s: int
+    """UTC seconds."""
+    percent: Mapping[str, float]
+    """By the metric's name; CPUUtilization is missing the first time."""
+
+    def samples(self) -> Iterator[Sample]:
+        """For the metric store."""
+        subject = self.subject
+        for dimensions in subject.dimensions:
+            for metric, value in sorted(self.percent.items()):
+                key = SeriesKey(
+                    account=subject.account,
+                    region=subject.region,
+                    namespace=subject.namespace,
+                    metric=metric,
+                    dimensions=dimensions,
+                    unit="Percent",
+                    resource=subject.resource,
+                )
+                yield Sample(key, self.at_s, Cell(1, value, value, value))
 
 
 @dataclass(frozen=True)
@@ -50,9 +78,9 @@ class Meter:
         self._disk = disk
         self._before: dict[int, _Use] = {}
 
-    def measure(self, subjects: Iterable[Subject], at_us: int, monotonic_s: float) -> list[Sample]:
-        """Samples of this moment; blocking for some milliseconds. CPUUtilization is over the time since the subject was
-        measured last, and left out at its first time. A subject that is no more has none."""
+    def measure(self, subjects: Iterable[Subject], at_s: int, monotonic_s: float) -> list[Usage]:
+        """What each takes now; blocking for some milliseconds. CPUUtilization is over the time since the subject was
+        measured last. A subject that is no more is left out."""
         wanted = list(subjects)
         if not wanted:
             self._before.clear()
@@ -61,7 +89,7 @@ class Meter:
         disk = psutil.disk_usage(str(self._disk)).percent
         memory_bytes = psutil.virtual_memory().total
         before, self._before = self._before, {}
-        samples: list[Sample] = []
+        found: list[Usage] = []
         for subject in wanted:
             with contextlib.suppress(psutil.NoSuchProcess):
                 tree = _tree(subject.pid, children)
@@ -71,28 +99,8 @@ class Meter:
                 then = before.get(subject.pid)
                 if then is not None and then.started_s == use.started_s and use.at_s > then.at_s:
                     values["CPUUtilization"] = 100 * max(0.0, use.cpu_s - then.cpu_s) / (use.at_s - then.at_s)
-                samples += _samples(subject, values, at_us // MICROS)
-        return samples
-
-
-def _samples(subject: Subject, values: Mapping[str, float], at_s: int) -> list[Sample]:
-    return [
-        Sample(
-            SeriesKey(
-                account=subject.account,
-                region=subject.region,
-                namespace=subject.namespace,
-                metric=metric,
-                dimensions=dimensions,
-                unit="Percent",
-                resource=subject.resource,
-            ),
-            at_s,
-            Cell(1, value, value, value),
-        )
-        for dimensions in subject.dimensions
-        for metric, value in sorted(values.items())
-    ]
+                found.append(Usage(subject, at_s, values))
+        return found
 
 
 def _children() -> dict[int, list[psutil.Process]]:

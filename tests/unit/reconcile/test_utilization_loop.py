@@ -18,6 +18,7 @@ from clary.store.documents import pack
 from clary.store.tables import training_jobs
 from clary.telemetry.query import Metric, MetricFilter, list_metrics, read_points
 from clary.telemetry.store import MetricStore
+from clary.telemetry.totals import Totals
 from clary.telemetry.utilization import ENDPOINTS, TRAINING_JOBS, Meter
 from tests.support.hosting import CALLER, SCOPE, Host
 from tests.unit.domain.test_training import SPEC
@@ -32,8 +33,9 @@ class Watched:
         self.host = host
         self.metrics = metrics
         self.pids: dict[str, int] = {}
+        self.totals = Totals()
         self.loop = UtilizationLoop(
-            UtilizationWorld(host.store, metrics, host.clock, threads, self.processes, Meter(host.home))
+            UtilizationWorld(host.store, metrics, host.clock, threads, self.processes, Meter(host.home), self.totals)
         )
 
     def processes(self) -> Mapping[str, int]:
@@ -73,6 +75,11 @@ async def test_replicas_are_measured_every_ten_seconds(watched: Watched) -> None
     assert watched.instants("MemoryUtilization") == [at_s, at_s + 10, at_s + 20]
     assert watched.instants("DiskUtilization") == [at_s, at_s + 10, at_s + 20]
     assert {metric.dimensions for metric in watched.listed()} == {NAMED}
+    (usage,) = watched.totals.view(at_s * 1_000_000).usage
+    assert (usage.subject.uid, usage.at_s) == (next(iter(watched.pids)), at_s + 20)
+    watched.pids = {"another": os.getpid()}
+    await watched.loop.step(at_s + 30)
+    assert watched.totals.view(at_s * 1_000_000).usage == ()
 
 
 async def test_metrics_config_says_how_often_and_whether_by_instance(watched: Watched) -> None:

@@ -11,17 +11,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clary.telemetry.points import Sample
-from clary.telemetry.utilization import ENDPOINTS, Meter, Subject
+from clary.telemetry.utilization import ENDPOINTS, Meter, Subject, Usage
 
 DIMENSIONS = (("EndpointName", "e"), ("VariantName", "A"))
 
 
 def subject(pid: int) -> Subject:
-    return Subject(pid, "1", "r", ENDPOINTS, (DIMENSIONS,), "u")
+    return Subject(pid, "01R", "1", "r", ENDPOINTS, (DIMENSIONS,), "u")
 
 
-def values(samples: list[Sample]) -> dict[str, float]:
+def values(usage: list[Usage]) -> dict[str, float]:
+    samples = [sample for one in usage for sample in one.samples()]
     for sample in samples:
         assert (sample.key.namespace, sample.key.unit, sample.key.dimensions) == (ENDPOINTS, "Percent", DIMENSIONS)
         assert sample.cell.count == 1
@@ -36,16 +36,16 @@ def burn(cpu_s: float) -> None:
 
 def test_processor_time_is_over_the_time_between_two_looks(tmp_path: Path) -> None:
     meter, me = Meter(tmp_path), subject(os.getpid())
-    first = values(meter.measure([me], 10_000_000, 100.0))
+    first = values(meter.measure([me], 10, 100.0))
     assert set(first) == {"MemoryUtilization", "DiskUtilization"}
     before = sum(psutil.Process().cpu_times()[:4])
     burn(0.1)
-    samples = meter.measure([me], 20_000_000, 100.5)
+    (usage,) = meter.measure([me], 20, 100.5)
     used = sum(psutil.Process().cpu_times()[:4]) - before
-    assert {sample.at_s for sample in samples} == {20}
+    assert {sample.at_s for sample in usage.samples()} == {20}
     # 100 is one core for the whole half second.
-    assert values(samples)["CPUUtilization"] == pytest.approx(100 * used / 0.5, abs=20)
-    assert values(samples)["CPUUtilization"] >= 15
+    assert values([usage])["CPUUtilization"] == pytest.approx(100 * used / 0.5, abs=20)
+    assert values([usage])["CPUUtilization"] >= 15
 
 
 def test_what_a_process_started_counts_for_it(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_what_a_process_started_counts_for_it(tmp_path: Path) -> None:
         meter.measure([subject(parent.pid)], 0, 0.0)
         assert parent.stdout is not None
         assert parent.stdout.readline() == "used\n"
-        found = values(meter.measure([subject(parent.pid)], 10_000_000, 1.0))
+        found = values(meter.measure([subject(parent.pid)], 10, 1.0))
         parent.communicate("\n")
     assert found["CPUUtilization"] >= 20
     assert found["MemoryUtilization"] >= 100 * (64 << 20) / psutil.virtual_memory().total
@@ -78,4 +78,4 @@ def test_another_process_with_the_same_pid_begins_anew(tmp_path: Path, monkeypat
     meter.measure([me], 0, 0.0)
     later = psutil.Process().create_time() + 5
     monkeypatch.setattr(psutil.Process, "create_time", lambda _: later)
-    assert "CPUUtilization" not in values(meter.measure([me], 10_000_000, 10.0))
+    assert "CPUUtilization" not in values(meter.measure([me], 10, 10.0))

@@ -64,6 +64,7 @@ def test_from_a_file_to_an_endpoint_and_back_to_nothing(server: Server, model_fi
     listed = document(clary(server, "list", "--json"))
     assert [(e["name"], e["status"]) for e in listed["endpoints"]] == [("Fraud", "InService")]  # type: ignore[attr-defined]
     described = document(clary(server, "describe", "fraud", "--json"))
+    assert described["version"] == 1
     assert described["variants"][0]["artifact"] == made["artifact"]  # type: ignore[index]
 
     again = document(clary(server, "deploy", str(model_file), "--name", "fraud", "--json"))

@@ -98,7 +98,7 @@ def check_diff(server: Server, tmp_path: Path) -> None:
     """Both versions predict, the retired one too, and nothing that serves is touched."""
     rows = tmp_path / "rows.csv"
     rows.write_text(f"{ROW}\n{ROW}\n")
-    found = clary(server, "diff", "fraud", "1", "2", "--file", str(rows))
+    found = clary(server, "diff", "fraud", "1", "2", "--file", str(rows), "--variant", "AllTraffic")
     facts = {row["fact"]: (row["old"], row["new"]) for row in found["facts"]}
     assert facts["state"] == ("retired", "live")
     assert facts["columns"] == (4, 4)

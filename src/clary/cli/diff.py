@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -35,6 +36,9 @@ def diff(
     content_type: Annotated[
         str | None, typer.Option("--content-type", metavar="TYPE", help="Type of the rows. Default: by the ending.")
     ] = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", metavar="NAME", help="Which variant of both. Default: the first of each.")
+    ] = None,
     url: options.Url = None,
     home: options.Home = None,
     region: options.Region = None,
@@ -53,7 +57,7 @@ def diff(
         if number not in made:
             raise CliError(Exit.NOT_FOUND, f"The endpoint {name} has no version {number}; it has 1 to {max(made)}.")
     with ThreadPoolExecutor(2) as pool:
-        trials = list(pool.map(lambda number: trial_of(Api(target), name, number, body, kind), (old, new)))
+        trials = list(pool.map(lambda number: trial_of(Api(target), name, number, body, kind, variant), (old, new)))
     document = document_of(name, [made[old], made[new]], trials, asked=bool(body))
     if as_json:
         print_json(document)
@@ -61,12 +65,13 @@ def diff(
         show(document)
 
 
-def trial_of(api: Api, name: str, number: int, body: bytes, content_type: str) -> Trial:
-    """The model of a version, loaded once more and asked."""
+def trial_of(api: Api, name: str, number: int, body: bytes, content_type: str, variant: str | None) -> Trial:
+    """The model of a version's variant, loaded once more and asked."""
     answer = api.call(
         "POST",
         f"/clary/api{path_of(name)}/versions/{number}/trial",
         service="clary",
+        query="" if variant is None else f"variant={quote(variant, safe='')}",
         headers={"content-type": content_type},
         body=body,
     )
@@ -92,7 +97,7 @@ def document_of(
 
 
 def _facts(version: Mapping[str, Any], trial: Trial) -> dict[str, Any]:
-    variant = version["variants"][0]
+    variant = next(one for one in version["variants"] if one["variant"] == trial["variant"])
     signature = trial["signature"]
     columns = signature.get("columns") or []
     named = [str(column.get("name") or "") for column in columns]

@@ -13,6 +13,7 @@ from clary.cli.api import Api, ApiError
 from clary.cli.connect import find
 from clary.cli.exit_codes import Exit
 from clary.cli.output import print_facts, print_json, print_table
+from clary.cli.versions import live_of, versions_of
 
 TAG = "clary:deploy"
 """Tag of all that `clary deploy` makes; its value is the endpoint's name. `clary delete` removes what carries it."""
@@ -90,9 +91,11 @@ def description(api: Api, name: str) -> dict[str, Any]:
     # Deleting a configuration or model in use is allowed: the endpoint goes on without them.
     config = describe_or_none(api, "DescribeEndpointConfig", EndpointConfigName=endpoint["EndpointConfigName"])
     wanted = {variant["VariantName"]: variant for variant in (config or {}).get("ProductionVariants", [])}
+    live = live_of(versions_of(api, endpoint["EndpointName"]))
     return {
         "name": endpoint["EndpointName"],
         "status": endpoint["EndpointStatus"],
+        "version": None if live is None else live["version"],
         "failure_reason": endpoint.get("FailureReason"),
         "url": invocation_url(api, endpoint["EndpointName"]),
         "arn": endpoint["EndpointArn"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clary.control.desk import Desk
+from clary.domain.endpoint import RevisionVariant
 from clary.domain.errors import Invalid
 from clary.domain.model import Container
 from clary.domain.versions import Version
@@ -53,6 +54,8 @@ class Question:
 
     body: bytes
     content_type: str
+    variant: str = ""
+    """Name of the variant; empty for the first."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,18 @@ class Trial:
     body: bytes = b""
 
 
+def _variant(name: str, version: Version, wanted: str) -> RevisionVariant:
+    for variant in version.revision.variants:
+        if wanted in ("", variant.name):
+            return variant
+    has = ", ".join(variant.name for variant in version.revision.variants)
+    raise Invalid(f"Version {version.number} of the endpoint {name} has no variant {wanted!r}; it has {has}.")
+
+
 async def run_trial(desk: Desk, bench: Bench, name: str, version: Version, question: Question) -> Trial:
-    """Load the version's first variant and ask it. Raises Invalid where its artifact was never fetched, or too slow."""
-    variant = version.revision.variants[0]
+    """Load one variant of the version and ask it. Raises Invalid where there is none of that name, its artifact was
+    never fetched, or it is too slow."""
+    variant = _variant(name, version, question.variant)
     digest = version.digests.get(variant.container.artifact, "")
     path = bench.path_of(digest) if digest else None
     if path is None:

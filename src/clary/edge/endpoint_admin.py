@@ -4,7 +4,11 @@ Each call carries a SigV4 signature (service name `clary`) by any key that is li
 
     GET  /clary/api/endpoints/NAME/versions                 200 {"name", "versions": [{"version", "state", ...}]}
     POST /clary/api/endpoints/NAME/rollback {"to": N}       200 {"name", "version"}; without `to`: the one before
+    GET  /clary/api/endpoints/NAME/rollout                  200 {"name", "rollout": {...} or null}
+    POST /clary/api/endpoints/NAME/promote                  200 {"name", "step"}; the bake under way ends
     POST /clary/api/endpoints/NAME/versions/N/trial         200 {"version", "variant", "libraries", "signature", ...}
+
+A rollback without `to`, while a guarded rollout is under way, sends the traffic back to the version it began with.
 
 A trial loads the version's model into a process of its own, which no router sends to, and asks it once: with the body
 of the request, of the request's Content-Type. An empty body asks nothing.
@@ -20,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clary.control import endpoint_changes, version_trials
+from clary.control import endpoint_changes, rollouts, version_trials
 from clary.control.desk import Caller
 from clary.domain.endpoint import RevisionVariant
 from clary.domain.errors import Invalid
@@ -37,7 +41,8 @@ def routes(admin: Admin, bench: version_trials.Bench) -> list[Route]:
     async def trial(admin: Admin, caller: Caller, request: Request, body: bytes) -> Response:
         name, number = str(request.path_params["name"]), int(request.path_params["number"])
         version = await endpoint_changes.version_of(admin.desk, caller, name, number)
-        question = version_trials.Question(body, request.headers.get("content-type", ""))
+        asked = request.query_params.get("variant", "")
+        question = version_trials.Question(body, request.headers.get("content-type", ""), asked)
         found = await version_trials.run_trial(admin.desk, bench, name, version, question)
         return JSONResponse(
             {
@@ -64,6 +69,8 @@ def routes(admin: Admin, bench: version_trials.Bench) -> list[Route]:
     return [
         route("/versions", _versions, "GET"),
         route("/rollback", _rollback, "POST"),
+        route("/rollout", _rollout, "GET"),
+        route("/promote", _promote, "POST"),
         route("/versions/{number:int}/trial", trial, "POST", TRIAL_BYTES_MAX),
     ]
 
@@ -84,6 +91,38 @@ async def _rollback(admin: Admin, caller: Caller, request: Request, body: bytes)
     if not isinstance(members, dict) or set(members) - {"to"} or not (to is None or type(to) is int):
         raise Invalid("The body must be an object with at most the member 'to', the number of a version.")
     return JSONResponse({"name": name, "version": await endpoint_changes.roll_back(admin.desk, caller, name, to)})
+
+
+async def _rollout(admin: Admin, caller: Caller, request: Request, _: bytes) -> Response:
+    name = str(request.path_params["name"])
+    found = await rollouts.under_way(admin.desk, caller, name)
+    return JSONResponse({"name": name, "rollout": None if found is None else _shown_rollout(found)})
+
+
+async def _promote(admin: Admin, caller: Caller, request: Request, _: bytes) -> Response:
+    name = str(request.path_params["name"])
+    return JSONResponse({"name": name, "step": await rollouts.promote(admin.desk, caller, name)})
+
+
+def _shown_rollout(found: rollouts.Rollout) -> dict[str, object]:
+    progress = found.progress
+    return {
+        "stage": found.stage,
+        "step": progress.step if progress else 1,
+        "steps": len(found.steps),
+        "bake_left_s": found.bake_left_s,
+        "counting": progress is not None and progress.looked_us is not None,
+        "reason": progress.reason if progress else "",
+        "started": instant_text(progress.started_us) if progress else None,
+        "deaths": progress.deaths if progress else 0,
+        "old": {"version": found.old.version, "config": found.old.revision.config_name},
+        "new": {"version": found.new.version, "config": found.new.revision.config_name},
+        "shares": {variant.name: found.share(variant.name) for variant in found.new.revision.variants},
+        "alarms": [
+            {"name": name, "state": found.alarms[name].value.value if name in found.alarms else None}
+            for name in found.deployment.alarms
+        ],
+    }
 
 
 def _shown(version: Version) -> dict[str, object]:

@@ -340,7 +340,7 @@ def test_every_input_field_is_listed() -> None:
     assert [problem for operation in cloudwatch.operations(desk) for problem in problems(operation, spec)] == []
 
 
-PROTOCOLS = ["json", "query"]
+PROTOCOLS = ["json", "query", "smithy-rpc-v2-cbor"]
 
 # -- real clients ------------------------------------------------------------------------------------------------------
 

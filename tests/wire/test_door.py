@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -341,10 +342,25 @@ def test_a_presigned_question_who_am_i(guarded: Served) -> None:
     assert (status, b"SignatureDoesNotMatch" in body) == (403, True)
 
 
-def test_cbor_is_refused_by_name(served: Served) -> None:
-    path = "/service/GraniteServiceVersion20100801/operation/GetMetricStatistics"
-    status, _, body = served.get(path, signed("monitoring"), "POST", b"\xa0")
+def test_cbor_is_refused_by_name_where_the_service_lacks_it(served: Served) -> None:
+    path = "/service/SageMaker/operation/ListModels"
+    status, _, body = served.get(path, signed("sagemaker"), "POST", b"\xa0")
     assert (status, b"smithy-rpc-v2-cbor" in body) == (400, True)
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x"])
+def test_a_body_that_is_not_gzip_as_it_says(served: Served, body: bytes) -> None:
+    headers = signed("sagemaker", x_amz_target="SageMaker.ListModels", content_encoding="gzip")
+    status, _, answer = served.get("/", headers, "POST", body)
+    assert (status, b"gzip" in answer) == (400, True)
+
+
+def test_a_gzip_body_may_not_grow_without_end(served: Served) -> None:
+    headers = signed("sagemaker", x_amz_target="SageMaker.ListModels", content_encoding="gzip")
+    status, _, _ = served.get("/", headers, "POST", gzip.compress(b" " * (5 << 20)))
+    assert status == 413
+    headers["content-encoding"] = "br"
+    assert served.get("/", headers, "POST", b"{}")[0] == 400
 
 
 def test_a_chunked_body_over_the_limit_is_refused_before_its_end(served: Served) -> None:

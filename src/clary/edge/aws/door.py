@@ -24,8 +24,9 @@ from clary.edge.aws import asked, errors, respond
 from clary.edge.aws.detect import FORM, Target, detect
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.expect import expecting
+from clary.edge.aws.gzipped import unpacked
 from clary.edge.aws.operation import Answer, Call, Members, Operation
-from clary.edge.aws.protocols import json, query, rest_json
+from clary.edge.aws.protocols import cbor, json, query, rest_json
 from clary.edge.aws.protocols.values import Unreadable
 from clary.edge.aws.registry import Registry, refused
 from clary.edge.aws.s3 import postsign, sigv2
@@ -262,6 +263,7 @@ class Door:
         except TimeoutError:
             raise errors.too_slow(self._options.body_s) from None
         principal, place, _ = self._authenticate(head, target, claim, hashlib.sha256(body).hexdigest())
+        body = unpacked(head.headers, body, service.body_bytes_max)
         fields = {}
         if target.protocol == "query":
             fields = _fields(head, body)
@@ -277,7 +279,7 @@ class Door:
         if model is None:
             raise errors.unknown_operation(f"{service.title} has no operation {target.operation[:128]!r}.")
         operation = self._registry.find(service.name, target.operation)
-        if operation is None or target.protocol == "cbor":
+        if operation is None or (target.protocol == "cbor" and not self._spec.speaks_cbor(service.name)):
             raise errors.not_served(service.title, target.operation, target.protocol)
         asked.name(call.asked, service, operation)
         with asked.watched(self._witness, call):
@@ -294,6 +296,8 @@ def _decoded(target: Target, head: _Head, body: bytes, fields: dict[str, str], m
         return query.parse(fields, model.input_shape)
     if target.protocol == "json":
         return json.parse(body, model.input_shape)
+    if target.protocol == "cbor":
+        return cbor.parse(body, model.input_shape)
     return rest_json.parse(rest_json.Head(head.path, head.query, head.headers), body, model)
 
 

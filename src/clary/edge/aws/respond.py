@@ -11,8 +11,9 @@ from starlette.responses import Response, StreamingResponse
 from clary.edge.aws.detect import Target
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Answer
-from clary.edge.aws.protocols import json, query, rest_json
+from clary.edge.aws.protocols import cbor, json, query, rest_json
 from clary.edge.aws.spec import Service, Spec
+from clary.kit.cbor import encode
 
 
 def _json_type(service: Service | None, spec: Spec) -> str:
@@ -28,6 +29,9 @@ def answer(spec: Spec, target: Target, model: OperationModel, given: Answer, req
     if target.protocol == "query":
         body = query.serialise(given.members, model, request_id)
         return Response(body, status, headers, "text/xml")
+    if target.protocol == "cbor":
+        headers["smithy-protocol"] = cbor.PROTOCOL
+        return Response(cbor.serialise(given.members, model.output_shape), status, headers, cbor.CONTENT_TYPE)
     if target.protocol == "json":
         shape = model.output_shape
         body = json.serialise(given.members, shape) if shape is not None else b""
@@ -65,8 +69,11 @@ def error(spec: Spec, target: Target, found: AwsError, request_id: str) -> Respo
         # awsQueryCompatible: clients of the query protocol keep the code that they know.
         headers["x-amzn-query-error"] = f"{found.code};{'Sender' if found.sender else 'Receiver'}"
     kind = shape.name if shape is not None else found.code
-    body = orjson.dumps({"__type": kind, _message_member(shape): found.message, **found.members})
-    return Response(body, status, headers, _json_type(service, spec))
+    members = {"__type": kind, _message_member(shape): found.message, **found.members}
+    if target.protocol == "cbor":
+        headers["smithy-protocol"] = cbor.PROTOCOL
+        return Response(encode(members), status, headers, cbor.CONTENT_TYPE)
+    return Response(orjson.dumps(members), status, headers, _json_type(service, spec))
 
 
 def _message_member(shape: StructureShape | None) -> str:

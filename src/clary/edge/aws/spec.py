@@ -106,6 +106,10 @@ class Spec:
             model = self._models[name] = ServiceModel(document, name)
         return model
 
+    def speaks_cbor(self, name: str) -> bool:
+        """Whether the model of a service lists smithy-rpc-v2-cbor."""
+        return "smithy-rpc-v2-cbor" in self.service(name).metadata.get("protocols", ())
+
     def operation(self, service: str, name: str) -> OperationModel | None:
         """The model of one operation; None where the service has no such operation."""
         model = self.service(service)

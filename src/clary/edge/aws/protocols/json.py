@@ -5,7 +5,7 @@ The words of a type error are those that the hosted services give (`NUMBER_VALUE
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -39,8 +39,12 @@ def parse(body: bytes, shape: Shape | None) -> dict[str, Any]:
     return _structure_in(document, shape, 0)
 
 
-def value_in(document: Any, shape: Shape, depth: int = 0) -> Any:
-    """One value by its shape; Unreadable."""
+Scalar = Callable[[Any, Shape], Any]
+"""A scalar of a body, or for one, by its shape: what protocols of this kind differ in."""
+
+
+def value_in(document: Any, shape: Shape, depth: int = 0, scalar: Scalar | None = None) -> Any:
+    """One value by its shape; Unreadable. `scalar`: of another protocol than JSON."""
     if depth > DEPTH_MAX:
         raise Unreadable(f"The request is nested deeper than {DEPTH_MAX} levels")
     if isinstance(shape, StructureShape):
@@ -48,20 +52,25 @@ def value_in(document: Any, shape: Shape, depth: int = 0) -> Any:
             return document
         if not isinstance(document, dict):
             raise Unreadable(_not_a("structure", document))
-        return _structure_in(document, shape, depth)
+        return _structure_in(document, shape, depth, scalar)
     if isinstance(shape, ListShape):
         if not isinstance(document, list):
             raise Unreadable("Expected list or null")
-        return [None if item is None else value_in(item, shape.member, depth + 1) for item in document]
+        return [None if item is None else value_in(item, shape.member, depth + 1, scalar) for item in document]
     if isinstance(shape, MapShape):
         if not isinstance(document, dict):
             raise Unreadable(_not_a("map", document))
         # null entries are kept, so that validation may name them.
-        return {key: None if item is None else value_in(item, shape.value, depth + 1) for key, item in document.items()}
-    return _scalar_in(document, shape)
+        return {
+            key: None if item is None else value_in(item, shape.value, depth + 1, scalar)
+            for key, item in document.items()
+        }
+    return (scalar or scalar_in)(document, shape)
 
 
-def _structure_in(document: dict[str, Any], shape: StructureShape, depth: int) -> dict[str, Any]:
+def _structure_in(
+    document: dict[str, Any], shape: StructureShape, depth: int, scalar: Scalar | None = None
+) -> dict[str, Any]:
     wire_names = {member.serialization.get("name", name): name for name, member in shape.members.items()}
     members: dict[str, Any] = {}
     for wire_name, value in document.items():
@@ -71,11 +80,12 @@ def _structure_in(document: dict[str, Any], shape: StructureShape, depth: int) -
             if wire_name != "__type":
                 members[f"{UNKNOWN}{wire_name}"] = value
         elif value is not None:
-            members[name] = value_in(value, shape.members[name], depth + 1)
+            members[name] = value_in(value, shape.members[name], depth + 1, scalar)
     return members
 
 
-def _scalar_in(document: Any, shape: Shape) -> Any:
+def scalar_in(document: Any, shape: Shape) -> Any:
+    """A scalar of JSON by its shape; Unreadable."""
     kind = shape.type_name
     if isinstance(document, (list, dict)):
         raise Unreadable("Start of structure or map found where not expected.")
@@ -129,8 +139,8 @@ def serialise(members: Mapping[str, Any], shape: Shape | None) -> bytes:
     return orjson.dumps(value_out(members, shape) if shape is not None else {})
 
 
-def value_out(value: Any, shape: Shape, timestamps: str = "unixtimestamp") -> Any:
-    """One value as JSON by its shape."""
+def value_out(value: Any, shape: Shape, timestamps: str = "unixtimestamp", scalar: Scalar | None = None) -> Any:
+    """One value as JSON by its shape; as another protocol has its scalars, with `scalar`."""
     if isinstance(shape, StructureShape):
         if shape.is_document_type:
             return value
@@ -138,12 +148,14 @@ def value_out(value: Any, shape: Shape, timestamps: str = "unixtimestamp") -> An
         for name, member in value.items():
             if member is not None:
                 inner = shape.members[name]
-                out[inner.serialization.get("name", name)] = value_out(member, inner, timestamps)
+                out[inner.serialization.get("name", name)] = value_out(member, inner, timestamps, scalar)
         return out
     if isinstance(shape, ListShape):
-        return [value_out(item, shape.member, timestamps) for item in value]
+        return [value_out(item, shape.member, timestamps, scalar) for item in value]
     if isinstance(shape, MapShape):
-        return {key: value_out(item, shape.value, timestamps) for key, item in value.items()}
+        return {key: value_out(item, shape.value, timestamps, scalar) for key, item in value.items()}
+    if scalar is not None:
+        return scalar(value, shape)
     kind = shape.type_name
     if kind == "timestamp":
         return values.format_timestamp(value, shape.serialization.get("timestampFormat", timestamps))

@@ -383,3 +383,13 @@ variant_scales = Table(
     Column("instances", Integer, nullable=False),
     Column("at_us", BigInteger, nullable=False),
 )
+
+# Dashboards of CloudWatch: an account's, in all regions. The body is the user's JSON as it came. Written by control.
+dashboards = Table(
+    "dashboards",
+    metadata,
+    Column("account", String(12), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("modified_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)

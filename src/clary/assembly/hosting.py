@@ -13,6 +13,7 @@ from clary.assembly.base import Base
 from clary.assembly.telemetry import Telemetry, make_telemetry
 from clary.control.audit import Auditor
 from clary.control.log_groups import LogKeeper
+from clary.control.log_metrics import LogMetrics
 from clary.control.worker_roles import Lender
 from clary.environments.store import EnvironmentOptions, Environments
 from clary.kit.threads import Threads
@@ -57,6 +58,7 @@ class Hosting:
             "log times": self.keeper.run(),
             "audit": self.auditor.run(),
             **self.telemetry.loops(),
+            "log metrics": LogMetrics(self.keeper, base.metrics, base.clock, base.slow).run(),
         }
 
 

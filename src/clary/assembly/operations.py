@@ -16,6 +16,7 @@ from clary.edge.aws.resources import (
     endpoints,
     iam,
     logs,
+    logs_groups,
     logs_put,
     models,
     runtime,
@@ -56,5 +57,6 @@ def operations(at: Desks) -> tuple[Operation, ...]:
         *iam.operations(at.desk),
         *cloudtrail.operations(at.desk),
         *logs.operations(at.keeper),
+        *logs_groups.operations(at.keeper),
         *logs_put.operations(at.keeper),
     )

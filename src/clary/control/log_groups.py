@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -22,12 +24,16 @@ from clary.domain.principal import Scope
 from clary.kit.clock import MICROS, Clock
 from clary.kit.threads import Threads
 from clary.store.tables import endpoints, training_jobs
+from clary.telemetry.emf import Place
 from clary.telemetry.log_events import Stream
 from clary.telemetry.log_groups_own import OwnGroup, OwnGroups
 from clary.telemetry.log_times import LOOK_S, LogTimes
 
 ENDPOINTS = "/aws/sagemaker/Endpoints/"
 TRAINING = "/aws/sagemaker/TrainingJobs"
+
+
+Result = TypeVar("Result")
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -50,6 +56,20 @@ class Group:
     """0: for ever."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """One log that may hold metrics."""
+
+    name: str
+    """Its path below HOME/logs: the same for as long as it is there."""
+    path: Path
+    place: Place
+    folder: Path
+    """Of what users say about its group (OwnGroups.known)."""
+    put: bool
+    """Whether its lines are events that users put."""
+
+
 class LogKeeper:
     """Knows the groups, and notes when lines come while control runs."""
 
@@ -62,8 +82,9 @@ class LogKeeper:
         self._logs = logs
         self._clock = clock
         self._owners: dict[str, Owner] = {}
+        self._jobs: dict[str, Place] = {}
         self._strangers: set[str] = set()
-        """Folders whose endpoint was gone before anybody asked."""
+        """Folders whose endpoint or job was gone before anybody asked."""
         self._adopting = asyncio.Lock()
 
     async def run(self) -> None:
@@ -89,9 +110,66 @@ class LogKeeper:
                 by_name[one.name] = self._merged(scope, one, by_name.get(one.name))
         return sorted(by_name.values(), key=lambda group: group.name)
 
+    async def sources(self) -> list[Source]:
+        """Every log there is, by name, that belongs to somebody known."""
+        await self._adopt()
+        await self._learn_jobs()
+        owners = dict(self._owners)
+        return await self.threads.run(lambda: self._sources(owners))
+
+    def _sources(self, owners: dict[str, Owner]) -> list[Source]:
+        found = []
+        for path in (self._logs / "endpoints").glob("*/*/*.log"):
+            owner = owners.get(path.parts[-3])
+            if owner is not None:
+                found.append(self._source(path, Place(owner.account, owner.region), ENDPOINTS + owner.name))
+        for path in (self._logs / "training").glob("*/algo-1.log"):
+            if path.parts[-2] in self._jobs:
+                found.append(self._source(path, self._jobs[path.parts[-2]], TRAINING))
+        for path in self.own.event_files():
+            place = Place(path.parts[-4], path.parts[-3])
+            found.append(Source(str(path.relative_to(self._logs)), path, place, path.parent, put=True))
+        return sorted(found, key=lambda source: source.name)
+
+    def _source(self, path: Path, place: Place, group: str) -> Source:
+        folder = self.own.folder_of(place.account, place.region, group)
+        return Source(str(path.relative_to(self._logs)), path, place, folder, put=False)
+
+    async def _learn_jobs(self) -> None:
+        """Whose the folders of training jobs are, which jobs that are gone no longer tell."""
+
+        def strange() -> list[str]:
+            folder = self._logs / "training"
+            seen = self._jobs.keys() | self._strangers
+            return [path.name for path in folder.iterdir() if path.name not in seen] if folder.is_dir() else []
+
+        unknown = await self.threads.run(strange)
+        if not unknown:
+            return
+
+        def work(connection: Connection) -> dict[str, Place]:
+            table = training_jobs
+            query = select(table.c.uid, table.c.account, table.c.region).where(table.c.uid.in_(unknown))
+            return {row.uid: Place(row.account, row.region) for row in connection.execute(query)}
+
+        known = await self._desk.store.read(work)
+        self._jobs |= known
+        self._strangers.update(set(unknown) - known.keys())
+
     def now_us(self) -> int:
         """The clock's."""
         return self._clock.now_us()
+
+    async def change(self, scope: Scope, group: Group, work: Callable[[OwnGroup], Result]) -> Result:
+        """Run `work` on what users say about a group, and keep it. Raises log_groups_own.Full."""
+        return await self.threads.run(
+            lambda: self.own.change(scope.account, scope.region, group.name, group.created_us, work)
+        )
+
+    async def said(self, scope: Scope, group: Group) -> OwnGroup:
+        """What users say about a group; nothing where it is the server's alone."""
+        found = await self.threads.run(lambda: self.own.find(scope.account, scope.region, group.name))
+        return found or OwnGroup(group.name, group.created_us)
 
     async def forget(self, scope: Scope, group: Group) -> bool:
         """Delete a group and all it holds; False where an endpoint or job that exists writes into it."""

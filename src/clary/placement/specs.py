@@ -92,6 +92,7 @@ def worker_of(spec: ReplicaSpec, python: str, zygote: str, ground: Ground) -> Pr
         "SM_MODEL_DIR": str(spec.model_dir),
         "SM_NUM_CPUS": str(max(1, spec.threads)),
         "SAGEMAKER_BASE_DIR": str(spec.model_dir.parent),
+        **_embedded_metrics(spec.endpoint),
         **spec.env,
         worker_options.VARIABLE: told.to_json(),
     }
@@ -142,6 +143,16 @@ def bundles_of(specs: Mapping[str, ProcessSpec]) -> set[str]:
 
 def _argv(python: str, ground: Ground, role: str) -> tuple[str, ...]:
     return (python, "-I", "-B", str(ground.bundle / ENTRY), role)
+
+
+def _embedded_metrics(endpoint: str) -> dict[str, str]:
+    """Makes aws-embedded-metrics print its lines, which control reads from the log, under the endpoint's name."""
+    return {
+        "AWS_EMF_ENVIRONMENT": "Local",
+        "AWS_EMF_SERVICE_NAME": endpoint,
+        "AWS_EMF_SERVICE_TYPE": "AWS::SageMaker::Endpoint",
+        "AWS_EMF_LOG_GROUP_NAME": f"/aws/sagemaker/Endpoints/{endpoint}",
+    }
 
 
 def _base(ground: Ground) -> dict[str, str]:

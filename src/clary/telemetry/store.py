@@ -47,6 +47,9 @@ CREATE TABLE taken (
     router TEXT NOT NULL, boot_id TEXT NOT NULL, sequence INTEGER NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (router, boot_id)) WITHOUT ROWID;
 """
+_LOG_MARKS = """
+CREATE TABLE IF NOT EXISTS log_mark (log TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID
+"""
 _UPSERT = """
 INSERT INTO point (series, resolution, at, count, sum, min, max, sketch) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET count = count + excluded.count, sum = sum + excluded.sum,
@@ -129,6 +132,30 @@ class MetricStore:
                 raise LimitExceeded("metrics of your own", self._options.custom_series_max, "series")
 
         self._write(work, now_us, durable=True)
+
+    def put_logs(self, samples: Iterable[Sample], marks: Mapping[str, int], now_us: int) -> int:
+        """`put`, together with how far each log was read that they come from, both or neither: nothing is counted
+        twice after a crash, nothing lost. `marks`: position by name of the log, negative to forget it."""
+        given = list(samples)
+
+        def work(db: sqlite3.Connection) -> int:
+            db.execute(_LOG_MARKS)
+            upsert = "INSERT INTO log_mark VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position"
+            db.executemany(upsert, [(name, at) for name, at in marks.items() if at >= 0])
+            db.executemany("DELETE FROM log_mark WHERE log = ?", [(name,) for name, at in marks.items() if at < 0])
+            return self._fold(db, given, now_us)
+
+        return self._write(work, now_us)
+
+    def log_marks(self) -> dict[str, int]:
+        """The marks that `put_logs` wrote."""
+
+        def work(db: sqlite3.Connection) -> dict[str, int]:
+            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'log_mark'").fetchone():
+                return {}
+            return {str(name): int(at) for name, at in db.execute("SELECT log, position FROM log_mark")}
+
+        return self.read(work)
 
     def prune(self, now_us: int) -> None:
         """Delete what outlived its retention, for the next few series in turn."""

@@ -148,6 +148,11 @@ class Training:
             "SAGEMAKER_JOB_NAME": options.job,
             "SAGEMAKER_REGION": options.region,
             "CLARY_IMAGE_TAG": options.image_tag,
+            # aws-embedded-metrics prints its lines, which control reads from the log.
+            "AWS_EMF_ENVIRONMENT": "Local",
+            "AWS_EMF_SERVICE_NAME": options.job,
+            "AWS_EMF_SERVICE_TYPE": "AWS::SageMaker::TrainingJob",
+            "AWS_EMF_LOG_GROUP_NAME": "/aws/sagemaker/TrainingJobs",
             **trainer_env.variables(options, self._ml),
             **options.environment,
         }

@@ -8,12 +8,14 @@ import pytest
 
 from clary.telemetry import log_groups_own
 from clary.telemetry.log_groups_own import Full, OwnGroup, OwnGroups, PutEvent, read_events
+from clary.telemetry.log_reader import read_lines
 
 
 def test_groups_are_of_an_account_and_region_and_survive_a_restart(tmp_path: Path) -> None:
     long = "/" + "x" * 511
-    OwnGroups(tmp_path).save("1", "eu", OwnGroup(long, 5, 7, {"s": 6}))
+    OwnGroups(tmp_path).change("1", "eu", long, 5, lambda own: own.streams.update(s=6))
     groups = OwnGroups(tmp_path)
+    groups.change("1", "eu", long, 9, lambda own: setattr(own, "retention_days", 7))
     assert groups.find("1", "eu", long) == groups.all("1", "eu")[0] == OwnGroup(long, 5, 7, {"s": 6})
     assert groups.find("2", "eu", long) is groups.find("1", "us", long) is None
     groups.remove("1", "eu", long)
@@ -39,14 +41,44 @@ def test_limits_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = OwnGroups(tmp_path)
     for name, most in (("GROUPS_MAX", 1), ("STREAMS_MAX", 1), ("STREAM_BYTES_MAX", 60)):
         monkeypatch.setattr(log_groups_own, name, most)
-    groups.save("1", "eu", OwnGroup("a", 0))
-    groups.save("1", "eu", OwnGroup("a", 0, streams={"s": 0}))
+    groups.change("1", "eu", "a", 0, lambda own: own.streams.update(s=0))
     with pytest.raises(Full, match="at most 1 log groups"):
-        groups.save("1", "eu", OwnGroup("b", 0))
+        groups.change("1", "eu", "b", 0, lambda own: None)
     with pytest.raises(Full, match="at most 1 streams"):
-        groups.save("1", "eu", OwnGroup("a", 0, streams={"s": 0, "t": 0}))
+        groups.change("1", "eu", "a", 0, lambda own: own.streams.update(t=0))
+    assert groups.find("1", "eu", "a") == OwnGroup("a", 0, streams={"s": 0})
     path = groups.path_of("1", "eu", "a", "s")
     groups.put(path, [PutEvent(1, 1, "x")])
     with pytest.raises(Full, match="at most 60 bytes"):
         groups.put(path, [PutEvent(1, 1, "y" * 40)])
     assert len(read_events(path)) == 1
+    monkeypatch.setattr(log_groups_own, "STREAM_BYTES_MAX", 10_000)
+    monkeypatch.setattr(log_groups_own, "BYTES_MAX", 200)
+    with pytest.raises(Full, match="all log groups together"):
+        groups.put(path, [PutEvent(1, 1, "y" * 200)])
+    groups.remove_events(path)
+    groups.put(path, [PutEvent(1, 1, "y" * 100)])
+
+
+def test_what_is_too_old_is_cut_off_and_the_rest_keeps_its_offsets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, path = OwnGroups(tmp_path), tmp_path / "s.events"
+    groups.put(path, [PutEvent(at, at, f"event {at}") for at in (1, 2, 5, 3, 6)])
+    before = read_events(path)
+    assert groups.trim(path, 5) == 0  # too little to write the file anew for
+    monkeypatch.setattr(log_groups_own, "TRIM_BYTES_MIN", 1)
+    assert groups.trim(path, 5) == before[2][0]
+    assert read_events(path) == before[2:]
+    groups.put(path, [PutEvent(7, 7, "later")])
+    assert [event.at_ms for _, event in read_events(path)] == [5, 3, 6, 7]
+    piece = read_lines(path, before[3][0], 1 << 20)
+    assert len(piece.lines) == 3
+    assert groups.trim(path, 6) == before[4][0] - before[2][0]
+    assert groups.trim(path, 100) > 0
+    assert read_events(path) == []
+    assert groups.trim(path, 100) == groups.trim(tmp_path / "none", 100) == 0
+    # What was read before stays read.
+    assert read_lines(path, piece.position, 1 << 20).lines == []
+    groups.put(path, [PutEvent(8, 8, "last")])
+    assert len(read_lines(path, piece.position, 1 << 20).lines) == 1

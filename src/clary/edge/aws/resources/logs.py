@@ -7,7 +7,6 @@ leaving out the event ids that it had. So ids are stable and start times inclusi
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -16,6 +15,7 @@ from clary.control.log_groups import Group, LogKeeper
 from clary.edge.aws import page
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Call, Field, Members, Operation
+from clary.edge.aws.resources.logs_groups import group_of, invalid, name_of
 from clary.telemetry.log_events import Event, Position, Stream, backward, forward, position_of
 from clary.telemetry.log_pattern import BadPattern, compile_pattern
 
@@ -27,7 +27,6 @@ SCAN_BYTES_MAX = 16_000_000
 _EVENT_BYTES = 26
 _FOREVER_MS = 1 << 46
 _LIMIT = 50
-_ARN = re.compile(r"arn:aws[a-z-]*:logs:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):log-group:(?P<name>[^:]+)(:\*)?")
 
 _UNMASK = {"unmask": "Clary masks nothing."}
 _LINKED = "There are no linked accounts."
@@ -71,23 +70,19 @@ def _served(*names: str) -> dict[str, Field]:
     return dict.fromkeys(names, Field.SERVED)
 
 
-def _invalid(message: str) -> AwsError:
-    return AwsError("InvalidParameterException", message)
-
-
 # -- groups and streams ------------------------------------------------------------------------------------------------
 
 
 async def _describe_groups(keeper: LogKeeper, call: Call, members: Members) -> Members:
     prefix, pattern = members.get("logGroupNamePrefix", ""), members.get("logGroupNamePattern", "")
     if prefix and pattern:
-        raise _invalid("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
+        raise invalid("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
     found = await keeper.groups(call.scope, prefix)
     if pattern:
         found = [group for group in found if pattern.lower() in group.name.lower()]
     wanted = members.get("logGroupIdentifiers")
     if wanted:
-        names = {_name_of(call, identifier) for identifier in wanted}
+        names = {name_of(call, identifier) for identifier in wanted}
         found = [group for group in found if group.name in names]
     if members.get("logGroupClass", "STANDARD") != "STANDARD":
         found = []
@@ -115,7 +110,7 @@ def _describe_streams(keeper: LogKeeper, call: Call, members: Members, group: Gr
     by_time = members.get("orderBy") == "LastEventTime"
     prefix = members.get("logStreamNamePrefix", "")
     if by_time and prefix:
-        raise _invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
+        raise invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
     keeper.look(group.streams)
     found = [stream for stream in group.streams if stream.name.startswith(prefix)]
 
@@ -176,7 +171,7 @@ def _get_events(keeper: LogKeeper, members: Members, stream: Stream) -> Members:
     token = members.get("nextToken", "")
     at = position_of(token[2:]) if token else None
     if token and (token[:2] not in ("f/", "b/") or at is None):
-        raise _invalid("The specified nextToken is invalid.")
+        raise invalid("The specified nextToken is invalid.")
     ahead = token.startswith("f/") if token else members.get("startFromHead", False)
     walk = forward if ahead else backward
     events = list(_bounded(walk(keeper.times, stream, start_ms, end_ms, at), limit))
@@ -207,7 +202,7 @@ def _filter_events(keeper: LogKeeper, call: Call, members: Members, streams: tup
     try:
         matches = compile_pattern(members.get("filterPattern", ""))
     except BadPattern as error:
-        raise _invalid(f"Invalid filter pattern: {error}") from None
+        raise invalid(f"Invalid filter pattern: {error}") from None
     keeper.look(streams)
     kept = {name: value for name, value in members.items() if name not in ("nextToken", "limit", "startFromHead")}
     parameters = {**kept, "": ["FilterLogEvents", call.scope.account, call.scope.region]}
@@ -254,25 +249,11 @@ def _filtered(event: Event) -> dict[str, Any]:
 # -- whose -------------------------------------------------------------------------------------------------------------
 
 
-def _name_of(call: Call, identifier: str) -> str:
-    """A group's name from its name or ARN; InvalidParameterException for another account's or region's."""
-    found = _ARN.fullmatch(identifier)
-    if found is None:
-        return identifier
-    if (found["account"], found["region"]) != (call.scope.account, call.scope.region):
-        raise _invalid("The log group belongs to another account or region.")
-    return found["name"]
-
-
 async def _group(keeper: LogKeeper, call: Call, members: Members) -> Group:
     given = [members[name] for name in ("logGroupName", "logGroupIdentifier") if members.get(name)]
     if len(given) != 1:
-        raise _invalid("Give exactly one of logGroupName and logGroupIdentifier.")
-    name = _name_of(call, given[0])
-    for group in await keeper.groups(call.scope, name):
-        if group.name == name:
-            return group
-    raise AwsError("ResourceNotFoundException", "The specified log group does not exist.")
+        raise invalid("Give exactly one of logGroupName and logGroupIdentifier.")
+    return await group_of(keeper, call, name_of(call, given[0]))
 
 
 def _stream(group: Group, name: str) -> Stream:
@@ -285,7 +266,7 @@ def _stream(group: Group, name: str) -> Stream:
 def _chosen(group: Group, members: Members) -> tuple[Stream, ...]:
     names, prefix = members.get("logStreamNames") or [], members.get("logStreamNamePrefix", "")
     if names and prefix:
-        raise _invalid("logStreamNamePrefix and logStreamNames are mutually exclusive.")
+        raise invalid("logStreamNamePrefix and logStreamNames are mutually exclusive.")
     if names:
         return tuple(_stream(group, name) for name in dict.fromkeys(names))
     return tuple(stream for stream in group.streams if stream.name.startswith(prefix))

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from clary.domain.principal import Scope
 from clary.domain.scaling import (
     STEP,
     TRACKING,
-    ActivityText,
     Memory,
     ScheduledSpec,
     StepScaling,
     TargetSpec,
     TargetTracking,
 )
-from clary.kit.clock import MICROS
 from clary.store.alarms import delete_alarms, find_alarm
 from clary.store.documents import pack, unpack
-from clary.store.named import After
 from clary.store.tables import (
     scalable_targets,
-    scaling_activities,
     scaling_policies,
     scheduled_actions,
     tags,
     variant_scales,
 )
 
-ACTIVITIES_KEPT_US = 42 * 86400 * MICROS
-"""Six weeks (API reference, DescribeScalingActivities)."""
-ACTIVITIES_MAX = 10_000
-"""Of one target; older ones go."""
-NOT_SCALED = "NotScaled"
-"""Status of an activity that is listed only where it is asked for; clients see Failed."""
-
-Listed = TypeVar("Listed")
 PolicySpec = TargetTracking | StepScaling
 _POLICY_KINDS: Mapping[str, type[TargetTracking] | type[StepScaling]] = {TRACKING: TargetTracking, STEP: StepScaling}
 
@@ -89,35 +77,6 @@ class ScheduledAction:
     spec: ScheduledSpec
     ran_us: int | None
     """Nothing that was due up to then runs any more."""
-
-
-@dataclass(frozen=True)
-class Activity:
-    """A scaling activity as stored."""
-
-    uid: str
-    scope: Scope
-    resource_id: str
-    dimension: str
-    target_uid: str
-    generation: int
-    count: int | None
-    """That was set; None where none was."""
-    status: str
-    started_us: int
-    ended_us: int | None
-    text: ActivityText
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a Describe operation asks for."""
-
-    limit: int
-    after: After | None = None
-    resource_ids: Sequence[str] = ()
-    names: Sequence[str] = ()
-    dimension: str | None = None
 
 
 def key_of(resource_id: str) -> str:
@@ -251,54 +210,6 @@ def mark_ran(connection: Connection, uid: str, ran_us: int) -> None:
     connection.execute(update(scheduled_actions).where(scheduled_actions.c.uid == uid).values(ran_us=ran_us))
 
 
-def add_activity(connection: Connection, activity: Activity) -> None:
-    """Note an activity, and forget those that are too old."""
-    table = scaling_activities
-    connection.execute(
-        insert(table).values(
-            uid=activity.uid,
-            account=activity.scope.account,
-            region=activity.scope.region,
-            resource_id=activity.resource_id,
-            resource_key=key_of(activity.resource_id),
-            dimension=activity.dimension,
-            target_uid=activity.target_uid,
-            generation=activity.generation,
-            instances=activity.count,
-            status=activity.status,
-            started_us=activity.started_us,
-            ended_us=activity.ended_us,
-            text=pack(activity.text),
-        )
-    )
-    mine = table.c.target_uid == activity.target_uid
-    surplus = select(table.c.started_us).where(mine).order_by(table.c.started_us.desc()).offset(ACTIVITIES_MAX).limit(1)
-    last_us = connection.execute(surplus).scalar()
-    if last_us is not None:
-        connection.execute(delete(table).where(mine, table.c.started_us <= last_us))
-    connection.execute(delete(table).where(table.c.started_us < activity.started_us - ACTIVITIES_KEPT_US))
-
-
-def open_activity(connection: Connection, target_uid: str) -> Activity | None:
-    """The activity of a target that has not ended, or None."""
-    table = scaling_activities
-    row = connection.execute(
-        select(table)
-        .where(table.c.target_uid == target_uid, table.c.ended_us.is_(None))
-        .order_by(table.c.started_us.desc())
-        .limit(1)
-    ).first()
-    return None if row is None else activity_of(row)
-
-
-def end_activity(connection: Connection, activity: Activity, status: str, text: ActivityText, ended_us: int) -> None:
-    """Note how an activity ended."""
-    table = scaling_activities
-    connection.execute(
-        update(table).where(table.c.uid == activity.uid).values(status=status, text=pack(text), ended_us=ended_us)
-    )
-
-
 def set_scale(connection: Connection, endpoint_uid: str, generation: int, variant: str, count: int, at_us: int) -> None:
     """Give a variant of a generation another count."""
     table = variant_scales
@@ -322,87 +233,10 @@ def scales_of(connection: Connection, endpoint_uid: str, generation: int) -> dic
     return {row.variant: row.instances for row in rows}
 
 
-# -- pages -------------------------------------------------------------------------------------------------------------
-
-
-def list_targets(connection: Connection, scope: Scope, page: Page) -> tuple[list[Target], After | None]:
-    """One page of targets, the oldest first."""
-    query = _within(select(scalable_targets), scalable_targets, scope, page)
-    rows, more = _page(connection, query, scalable_targets, page, scalable_targets.c.created_us)
-    return [target_of(row) for row in rows], more
-
-
-def list_policies(connection: Connection, scope: Scope, page: Page) -> tuple[list[tuple[Policy, Target]], After | None]:
-    """One page of policies with their targets, the oldest first."""
-    return _listed(connection, scaling_policies, scope, page, policy_of)
-
-
-def list_actions(
-    connection: Connection, scope: Scope, page: Page
-) -> tuple[list[tuple[ScheduledAction, Target]], After | None]:
-    """One page of scheduled actions with their targets, the oldest first."""
-    return _listed(connection, scheduled_actions, scope, page, action_of)
-
-
-def list_activities(
-    connection: Connection, scope: Scope, page: Page, since_us: int, *, not_scaled: bool
-) -> tuple[list[Activity], After | None]:
-    """One page of activities from `since_us` on, the newest first."""
-    table = scaling_activities
-    query = _within(select(table), table, scope, page).where(table.c.started_us >= since_us)
-    if not not_scaled:
-        query = query.where(table.c.status != NOT_SCALED)
-    rows, more = _page(connection, query, table, page, table.c.started_us, newest=True)
-    return [activity_of(row) for row in rows], more
-
-
-def _listed(
-    connection: Connection, table: Table, scope: Scope, page: Page, of: Callable[[Row[Any]], Listed]
-) -> tuple[list[tuple[Listed, Target]], After | None]:
-    inner = _within(select(scalable_targets.c.uid), scalable_targets, scope, page)
-    query = select(table).where(table.c.target_uid.in_(inner))
-    if page.names:
-        query = query.where(table.c.name.in_(page.names))
-    rows, more = _page(connection, query, table, page, table.c.created_us)
-    uids = {row.target_uid for row in rows}
-    targets = {
-        row.uid: target_of(row)
-        for row in connection.execute(select(scalable_targets).where(scalable_targets.c.uid.in_(uids)))
-    }
-    return [(of(row), targets[row.target_uid]) for row in rows], more
-
-
-def _within(query: Select[Any], table: Table, scope: Scope, page: Page) -> Select[Any]:
-    query = query.where(table.c.account == scope.account, table.c.region == scope.region)
-    if page.resource_ids:
-        query = query.where(table.c.resource_key.in_([key_of(resource) for resource in page.resource_ids]))
-    if page.dimension is not None:
-        query = query.where(table.c.dimension == page.dimension)
-    return query
-
-
-def _page(
-    connection: Connection, query: Select[Any], table: Table, page: Page, key: Any, *, newest: bool = False
-) -> tuple[Sequence[Row[Any]], After | None]:
-    uid = table.c.uid
-    if page.after is not None:
-        value, last = page.after.value, page.after.uid
-        past = and_(key == value, uid < last if newest else uid > last)
-        query = query.where(or_(key < value if newest else key > value, past))
-    order = (key.desc(), uid.desc()) if newest else (key.asc(), uid.asc())
-    rows = connection.execute(query.order_by(*order).limit(page.limit + 1)).all()
-    shown = rows[: page.limit]
-    more = After(getattr(shown[-1], key.name), shown[-1].uid) if len(rows) > page.limit else None
-    return shown, more
-
-
 def _put(connection: Connection, table: Table, uid: str, created_us: int, values: Mapping[str, Any]) -> None:
     changed = connection.execute(update(table).where(table.c.uid == uid).values(**values))
     if changed.rowcount == 0:
         connection.execute(insert(table).values(uid=uid, created_us=created_us, **values))
-
-
-# -- rows --------------------------------------------------------------------------------------------------------------
 
 
 def target_of(row: Row[Any]) -> Target:
@@ -446,21 +280,4 @@ def action_of(row: Row[Any]) -> ScheduledAction:
         modified_us=row.modified_us,
         spec=unpack(row.spec, ScheduledSpec),
         ran_us=row.ran_us,
-    )
-
-
-def activity_of(row: Row[Any]) -> Activity:
-    """A row of `scaling_activities` as a value."""
-    return Activity(
-        uid=row.uid,
-        scope=Scope(row.account, row.region),
-        resource_id=row.resource_id,
-        dimension=row.dimension,
-        target_uid=row.target_uid,
-        generation=row.generation,
-        count=row.instances,
-        status=row.status,
-        started_us=row.started_us,
-        ended_us=row.ended_us,
-        text=unpack(row.text, ActivityText),
     )

@@ -1,0 +1,183 @@
+"""What the plan of a scalable target goes by, read from rows, and its actions, written as rows. Sync functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from sqlalchemy import Connection
+
+from clary.domain.alarms import Alarm, AlarmValue, Comparison, MetricAlarm
+from clary.domain.names import arn_of
+from clary.domain.scaling import ActivityText, StepScaling, TargetTracking, policy_arn
+from clary.domain.states import IN_TRANSITION, EndpointStatus
+from clary.kit.ids import Ids
+from clary.reconcile.scaling_facts import (
+    Action,
+    Due,
+    EndActivity,
+    Have,
+    Note,
+    Open,
+    PolicyFacts,
+    Ran,
+    Reading,
+    Remember,
+    SetScale,
+    Signal,
+    Stepping,
+    Tracking,
+    Trigger,
+    WakeAt,
+    Want,
+)
+from clary.store.alarms import alarms_of, find_alarm
+from clary.store.endpoints import endpoint_by_uid, fleet_of, ready_of
+from clary.store.records import announce
+from clary.store.scaling import Policy, ScheduledAction, Target, actions_of, mark_ran, policies_of, remember, set_scale
+from clary.store.scaling_activities import Activity, add_activity, end_activity, open_activity
+
+_ABOVE = (Comparison.GREATER, Comparison.GREATER_OR_EQUAL)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One target as it stands in the store, before metrics were asked."""
+
+    target: Target
+    have: Have
+    policies: tuple[tuple[Policy, tuple[Alarm, ...]], ...]
+    """Each with the alarms that call for it now."""
+    schedule: tuple[ScheduledAction, ...]
+
+    @property
+    def calling(self) -> Iterable[Alarm]:
+        """The alarms whose values are to be read."""
+        return (alarm for _, alarms in self.policies for alarm in alarms)
+
+
+def facts_of(connection: Connection, target: Target) -> Facts | None:
+    """None where there is nothing to scale: no endpoint, or none that came into service yet."""
+    record = endpoint_by_uid(connection, target.endpoint_uid)
+    if record is None or record.served_generation is None or record.status is EndpointStatus.DELETING:
+        return None
+    fleet = fleet_of(connection, record.uid, record.served_generation)
+    variant = next((one for one in fleet.revision.variants if one.name == target.variant), None)
+    if variant is None:
+        return None
+    activity = open_activity(connection, target.uid)
+    have = Have(
+        generation=fleet.generation,
+        count=variant.instance_count,
+        ready=ready_of(connection, record.uid, fleet).get(variant.name, 0),
+        active=record.status is EndpointStatus.IN_SERVICE,
+        updating=record.status in IN_TRANSITION,
+        arn=arn_of("endpoint", record.scope, record.name),
+        open=None if activity is None else _open(activity),
+    )
+    policies = policies_of(connection, [target.uid])
+    attached = alarms_of(connection, target.scope) if any(isinstance(p.spec, StepScaling) for p in policies) else ()
+    calling = tuple((policy, _calling(connection, target, policy, attached)) for policy in policies)
+    return Facts(target, have, calling, tuple(actions_of(connection, [target.uid])))
+
+
+def want_of(facts: Facts, readings: Mapping[str, Reading]) -> Want:
+    """What control wrote, with the values of what policies go by: by the uid of the alarm that watches it."""
+    return Want(
+        spec=facts.target.spec,
+        policies=tuple(_policy(policy, alarms, readings) for policy, alarms in facts.policies),
+        schedule=tuple(
+            # An action that was put anew runs from then on.
+            Due(one.uid, one.name, one.spec, one.created_us, max(one.modified_us, one.ran_us or 0))
+            for one in facts.schedule
+        ),
+    )
+
+
+def apply(connection: Connection, facts: Facts, actions: Sequence[Action], ids: Ids, now_us: int) -> None:
+    """Write all actions of a plan, in the transaction that its facts were read in."""
+    target = facts.target
+    for action in actions:
+        match action:
+            case SetScale(count=count, text=text):
+                generation = facts.have.generation
+                set_scale(connection, target.endpoint_uid, generation, target.variant, count, now_us)
+                add_activity(
+                    connection, _activity(facts, ids.ulid(now_us), "InProgress", now_us, text=text, count=count)
+                )
+                announce(connection, "endpoint", target.endpoint_uid, now_us)
+            case Note(status=status, text=text):
+                add_activity(connection, _activity(facts, ids.ulid(now_us), status, now_us, text=text))
+            case EndActivity(activity=activity, status=status, text=text):
+                end_activity(connection, activity.uid, status, text, now_us)
+            case Ran(uid=uid, at_us=at_us):
+                mark_ran(connection, uid, at_us)
+            case Remember(memory=memory):
+                remember(connection, target.uid, memory)
+            case WakeAt():
+                pass  # the loop's to keep
+            case _:
+                assert_never(action)
+
+
+def _activity(
+    facts: Facts, uid: str, status: str, now_us: int, *, text: ActivityText, count: int | None = None
+) -> Activity:
+    target = facts.target
+    return Activity(
+        uid=uid,
+        scope=target.scope,
+        resource_id=target.resource_id,
+        dimension=target.dimension,
+        target_uid=target.uid,
+        generation=facts.have.generation,
+        count=count,
+        status=status,
+        started_us=now_us,
+        ended_us=now_us if count is None else None,
+        text=text,
+    )
+
+
+def _open(activity: Activity) -> Open:
+    assert activity.count is not None, "an activity that sets nothing ends as it begins"
+    return Open(activity.uid, activity.generation, activity.count, activity.started_us, activity.text)
+
+
+def _calling(connection: Connection, target: Target, policy: Policy, attached: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    """The alarms in a state whose actions name the policy."""
+    arn = policy_arn(target.scope, policy.guid, target.resource_id, policy.name)
+    if isinstance(policy.spec, TargetTracking):
+        own = (find_alarm(connection, target.scope, name) for name in (policy.alarm_high, policy.alarm_low) if name)
+        attached = [alarm for alarm in own if alarm is not None and alarm.state.value is AlarmValue.ALARM]
+    return tuple(
+        alarm
+        for alarm in attached
+        if isinstance(alarm.spec, MetricAlarm)
+        and alarm.spec.actions.enabled
+        and arn in alarm.spec.actions.of(alarm.state.value)
+    )
+
+
+def _policy(policy: Policy, alarms: Sequence[Alarm], readings: Mapping[str, Reading]) -> PolicyFacts:
+    signals = {alarm.name: Signal(alarm.name, alarm.state.value.value, alarm.state.transitioned_us) for alarm in alarms}
+    if isinstance(policy.spec, TargetTracking):
+        return Tracking(
+            uid=policy.uid,
+            name=policy.name,
+            spec=policy.spec,
+            high=signals.get(policy.alarm_high),
+            low=signals.get(policy.alarm_low),
+            reading=next((readings[alarm.uid] for alarm in alarms if alarm.uid in readings), None),
+        )
+    return Stepping(
+        policy.uid, policy.name, policy.spec, tuple(_trigger(alarm, signals[alarm.name], readings) for alarm in alarms)
+    )
+
+
+def _trigger(alarm: Alarm, signal: Signal, readings: Mapping[str, Reading]) -> Trigger:
+    assert isinstance(alarm.spec, MetricAlarm)
+    reading = readings.get(alarm.uid)
+    breach = 0.0 if reading is None else reading.value - alarm.spec.threshold
+    return Trigger(signal, breach, alarm.spec.comparison in _ABOVE)

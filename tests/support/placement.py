@@ -53,6 +53,11 @@ class ScriptedPlacement:
         self.states[uid] = replace(self.states[uid], phase=phase, cause=cause, remedy=remedy)
         self._changed.set()
 
+    def turn_all_ready(self) -> None:
+        """Let every replica be ready."""
+        for uid in list(self.states):
+            self.turn(uid, ReplicaPhase.READY)
+
     def end(self, uid: str) -> None:
         """Let the process of a stopped replica be gone."""
         del self.states[uid]

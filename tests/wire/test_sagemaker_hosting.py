@@ -16,7 +16,7 @@ import botocore.exceptions
 import pytest
 
 from clary.edge.aws.resources.endpoints import HoldOptions, hold_s
-from clary.reconcile.endpoint import Rules
+from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
 from tests.support.hosting import IMAGE, Host
 from tests.support.placement import failed
@@ -290,8 +290,8 @@ REFUSALS = [
     ),
     (
         "CreateEndpoint",
-        {**ENDPOINT, "DeploymentConfig": {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}},
-        "'deploymentConfig'",
+        {**ENDPOINT, "DeploymentConfig": {"AutoRollbackConfiguration": {"Alarms": [{}]}}},
+        "An alarm of AutoRollbackConfiguration has no AlarmName.",
     ),
     ("CreateModel", {**MODEL, "Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys"),
     ("ListTags", {"ResourceArn": ARN + "processing-job/x"}, "Tagging a processing-job"),

@@ -13,9 +13,12 @@ from sqlalchemy import Connection, insert, select, update
 
 from clary.control.desk import Caller, Deed, Desk, audit, not_found
 from clary.control.endpoints import KIND, frozen
+from clary.control.rollouts import PLAIN, Guard, abort, deployment_for, under_way
 from clary.domain.endpoint import Desired, Revision, VariantProperty, admit_update, rescaled, retained
 from clary.domain.errors import Invalid
 from clary.domain.names import arn_of
+from clary.domain.rollout import Deployment
+from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet, Outcome, Version, rollback_target, states_of
 from clary.store.documents import pack, unpack
 from clary.store.endpoints import EndpointRecord, endpoint_record, fleet_of, wishes_of
@@ -34,21 +37,35 @@ class Retain:
     """ExcludeRetainedVariantProperties; says nothing unless `all`."""
 
 
-Next = Callable[[Connection, EndpointRecord, Fleet], tuple[int, Revision]]
-"""From an endpoint and what serves: version and revision of the next generation."""
+@dataclass(frozen=True)
+class Following:
+    """The next generation."""
+
+    version: int
+    revision: Revision
+    deployment: Deployment | None = None
+    """How the update to it goes; None: all at once, without a bake."""
 
 
-async def update_endpoint(desk: Desk, caller: Caller, name: str, config_name: str, retain: Retain = Retain()) -> str:
+Next = Callable[[Connection, EndpointRecord, Fleet], Following]
+"""From an endpoint and what serves to what follows."""
+
+
+async def update_endpoint(
+    desk: Desk, caller: Caller, name: str, config_name: str, retain: Retain = Retain(), guard: Guard = PLAIN
+) -> str:
     """Want the endpoint to serve another configuration, as a new version; its ARN.
 
-    Raises NotFound for the endpoint, the configuration or a model, InTransition, and Invalid for a failed endpoint.
+    Raises NotFound for the endpoint, the configuration or a model, InTransition, and Invalid for a failed endpoint or
+    a deployment configuration that does not fit.
     """
     now_us = desk.clock.now_us()
 
-    def following(connection: Connection, record: EndpointRecord, serves: Fleet) -> tuple[int, Revision]:
+    def following(connection: Connection, record: EndpointRecord, serves: Fleet) -> Following:
         made = frozen(connection, desk, caller, config_name, now_us)
         newest = max(wish.version for wish in wishes_of(connection, record.uid))
-        return newest + 1, retained(made, serves.revision, retain.excluded) if retain.all else made
+        revision = retained(made, serves.revision, retain.excluded) if retain.all else made
+        return Following(newest + 1, revision, deployment_for(connection, record, revision, guard))
 
     return (await _change(desk, caller, name, Deed("Update", "", "", now_us), following))[0]
 
@@ -56,33 +73,44 @@ async def update_endpoint(desk: Desk, caller: Caller, name: str, config_name: st
 async def rescale(desk: Desk, caller: Caller, name: str, desired: Sequence[Desired]) -> str:
     """Want other weights and instance counts; the version stays. Its ARN. Raises as update_endpoint, and Invalid."""
 
-    def following(_: Connection, __: EndpointRecord, serves: Fleet) -> tuple[int, Revision]:
-        return serves.version, rescaled(serves.revision, desired)
+    def following(_: Connection, record: EndpointRecord, serves: Fleet) -> Following:
+        if record.status is EndpointStatus.ROLLBACK_FAILED:
+            raise Invalid(
+                f"The endpoint {record.name} serves a mix of two configurations (UpdateRollbackFailed); its weights "
+                "and capacities cannot change. Update it, to either configuration, or delete it."
+            )
+        return Following(serves.version, rescaled(serves.revision, desired))
 
     deed = Deed("Rescale", "", "", desk.clock.now_us())
     return (await _change(desk, caller, name, deed, following))[0]
 
 
 async def roll_back(desk: Desk, caller: Caller, name: str, to: int | None = None) -> int:
-    """Want version `to` again, or the one that was live before; its number.
+    """Want version `to` again, or the one that was live before; its number. All at once, without a bake.
 
-    Raises NotFound, InTransition, and Invalid where there is no such version or it is live already.
+    While a guarded rollout is under way, without `to`: want the traffic back at the version that it began with; and
+    so where one could not be taken back. Raises NotFound, InTransition, and Invalid where there is no such version or
+    it is live already.
     """
+    if to is None and await under_way(desk, caller, name) is not None:
+        return await abort(desk, caller, name)
 
-    def following(connection: Connection, record: EndpointRecord, serves: Fleet) -> tuple[int, Revision]:
+    def following(connection: Connection, record: EndpointRecord, serves: Fleet) -> Following:
         wishes = wishes_of(connection, record.uid)
-        number = to if to is not None else rollback_target(wishes, serves.generation)
+        mixed = record.status is EndpointStatus.ROLLBACK_FAILED
+        other = serves.version if mixed else rollback_target(wishes, serves.generation)
+        number = to if to is not None else other
         if number is None:
             raise Invalid(f"The endpoint {record.name} never served another version: there is none to roll back to.")
         found = [wish for wish in wishes if wish.version == number]
         if not found:
             newest = max(wish.version for wish in wishes)
             raise Invalid(f"The endpoint {record.name} has no version {number}; it has 1 to {newest}.")
-        if number == serves.version:
+        if number == serves.version and not mixed:
             raise Invalid(f"Version {number} of the endpoint {record.name} is live already.")
         # Weights and capacities as it last served with.
         good = [wish for wish in found if wish.outcome is Outcome.SERVED] or found
-        return number, fleet_of(connection, record.uid, good[-1].generation).revision
+        return Following(number, fleet_of(connection, record.uid, good[-1].generation).revision)
 
     deed = Deed("Rollback", "", "", desk.clock.now_us())
     return (await _change(desk, caller, name, deed, following))[1]
@@ -121,11 +149,16 @@ async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: 
         arn = arn_of(KIND.noun, caller.scope, row.name)
         admit_update(record.status, row.name, arn)
         assert record.served_generation is not None, "only an endpoint in service may be updated"
-        version, revision = following(connection, record, fleet_of(connection, row.uid, record.served_generation))
+        made = following(connection, record, fleet_of(connection, row.uid, record.served_generation))
         generation = row.generation + 1
         connection.execute(
             insert(revisions).values(
-                endpoint_uid=row.uid, generation=generation, created_us=now_us, spec=pack(revision), version=version
+                endpoint_uid=row.uid,
+                generation=generation,
+                created_us=now_us,
+                spec=pack(made.revision),
+                version=made.version,
+                deployment=None if made.deployment is None else pack(made.deployment),
             )
         )
         connection.execute(
@@ -133,7 +166,7 @@ async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: 
         )
         announce(connection, KIND.noun, row.uid, now_us)
         audit(connection, caller, KIND, Deed(deed.action, row.uid, arn, now_us))
-        return arn, version
+        return arn, made.version
 
     return await desk.store.write(work)
 

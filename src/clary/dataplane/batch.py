@@ -166,6 +166,8 @@ class VariantQueue:
         """Those that retire included, until they have answered everything."""
         self.poison: dict[bytes, float] = {}
         """Digest of a body that killed two workers -> monotonic end of its refusal."""
+        self.spills = False
+        """Its fleet is on trial: what a dead worker had, and what waits where none lives, goes to another fleet."""
         self.answered = 0
         """Calls answered by replicas, in all."""
         self.answered_last_s = 0.0
@@ -226,6 +228,11 @@ class VariantQueue:
             call.replica.resume(call)
             _cancel(call)
 
+    @property
+    def live(self) -> bool:
+        """Whether any replica takes calls."""
+        return any(replica.live for replica in self.replicas)
+
     def take_waiting(self) -> list[Call]:
         """Everything that waits, taken out: for a variant that is no more."""
         calls = [call for call in (*self._retries, *self._waiting) if not call.done]
@@ -240,8 +247,7 @@ class VariantQueue:
         if now_s - then_s >= 1.0:
             self.answered_last_s = (self.answered - before) / (now_s - then_s)
             self._swept = (now_s, self.answered)
-        live = any(replica.live for replica in self.replicas)
-        late = self.outcomes.timed_out if live else self.outcomes.unavailable
+        late = self.outcomes.timed_out if self.live else self.outcomes.unavailable
         for line in self._lines():
             while line and (line[0].done or line[0].deadline_s <= now_s):
                 call = line.popleft()
@@ -276,9 +282,16 @@ class VariantQueue:
     def lost(self, replica: Replica, calls: list[Call]) -> None:
         """A worker died with these calls delivered and not answered."""
         self.forget(replica)
+        if self.spills and not self.live:
+            for call in self.take_waiting():
+                if not self.outcomes.spilled(call):
+                    self._waiting.append(call)
+                    self._waiting_bytes += len(call.body)
         for call in calls:
             if not replica.pure or call.begun:
                 self.outcomes.crashed(call)
+            elif self.spills and self.outcomes.spilled(call):
+                continue
             elif call.delivered == 1:
                 call.alone = True
                 self._retries.append(call)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from clary.dataplane.batch import Replica
     from clary.dataplane.live import LiveVariant
     from clary.dataplane.plan import Plan
+    from clary.dataplane.tracing import Trace
 
 
 class Call(Exchange):
@@ -18,7 +19,7 @@ class Call(Exchange):
 
     __slots__ = (
         "alone", "arrived_s", "body", "deadline_s", "delivered", "done", "frame_id", "logs_url", "paused", "plan",
-        "replica", "request_id", "sent_s", "stream", "tlvs", "variant",
+        "replica", "request_id", "sent_s", "span_id", "stream", "tlvs", "trace", "variant",
     )  # fmt: skip
 
     alone: bool
@@ -41,10 +42,14 @@ class Call(Exchange):
     request_id: bytes
     """36 bytes."""
     sent_s: float
+    span_id: bytes
+    """8 bytes; unset where `trace` is None."""
     stream: bool
     """Its answer is wanted in parts."""
     tlvs: bytes
     """The frame's header but for request id and deadline."""
+    trace: Trace | None
+    """What it is to be a span of."""
     variant: LiveVariant
 
 
@@ -65,6 +70,10 @@ class Outcomes(Protocol):
 
     def crashed(self, call: Call) -> None:
         """Its worker died and it is not tried again, or its body is known to kill workers."""
+        ...
+
+    def spilled(self, call: Call) -> bool:
+        """Its fleet is on trial and cannot serve it: whether another one took it."""
         ...
 
     def timed_out(self, call: Call) -> None:

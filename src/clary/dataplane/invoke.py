@@ -16,11 +16,13 @@ from clary.dataplane.head import Head, Refused
 from clary.dataplane.http import Connection, Exchange
 from clary.dataplane.limits import Limits
 from clary.dataplane.live import LiveVariant, Table
-from clary.dataplane.plan import Plan, not_found, plan_of, variant_of, weightless
+from clary.dataplane.plan import Plan, not_found, plan_of, pool_of, weightless
+from clary.dataplane.tracing import span_of
 from clary.kit import loopback
 from clary.kit.clock import MICROS, Clock
 from clary.replica import frames
 from clary.replica.frames import Frame, Tag
+from clary.telemetry.delta import Span
 
 _PREFIXES_MAX = 256
 # How a worker's answers begin: STATUS, then three timings, which the response is not made of. Then what is fixed.
@@ -53,9 +55,12 @@ class HotPath:
         hand_over: HandOver,
         private: Callable[[Head], tuple[int, bytes]],
         complain: Callable[[Exception], None],
+        span_id: Callable[[], bytes],
+        keep_span: Callable[[Span], None],
     ) -> None:
         """`request_id`: 36 bytes, new each time. `draw`: uniform in [0, 1). `private`: answers what comes on the
-        router's own socket and is no invocation, as (status, JSON). `complain` logs an error of ours."""
+        router's own socket and is no invocation, as (status, JSON). `complain` logs an error of ours. `span_id`: 8
+        bytes, new each time; `keep_span` takes traced invocations."""
         self.limits = limits
         self.now_s = clock.monotonic_s()
         self.stopping = False
@@ -71,6 +76,8 @@ class HotPath:
         self._hand_over = hand_over
         self._private = private
         self._complain = complain
+        self._span_id = span_id
+        self._keep_span = keep_span
         self._date = answers.DateLine()
         self._date.at(clock.now_us())
 
@@ -91,9 +98,11 @@ class HotPath:
                 plan = self._plan(head, body)
             except Refused as refused:
                 return self.refusal(refused)
-        variant = plan.variant or plan.endpoint.choose(self._draw())
+        variant = plan.variant or plan.pool.choose(self._draw())
         if variant is None:
             return self.refusal(weightless(plan.endpoint.route.name))
+        if variant.proven is not None and not plan.pool.version and not variant.queue.live:
+            variant = variant.proven.choose(self._draw()) or variant
         call = Call(connection)
         call.alone = call.done = call.paused = False
         call.delivered = 0
@@ -105,6 +114,10 @@ class HotPath:
         call.request_id = self._request_id()
         call.stream = plan.stream
         call.tlvs = plan.tlvs
+        trace = call.trace = plan.trace
+        if trace is not None:
+            call.span_id = self._span_id()
+            call.tlvs += trace.onward(call.span_id)
         call.variant = variant
         variant.series.concurrent += 1
         self.inflight += 1
@@ -129,7 +142,7 @@ class HotPath:
         """The client is gone; the call counts as taken, not as answered."""
         if isinstance(exchange, Call) and not exchange.done:
             exchange.variant.queue.abandoned(exchange)
-            self._count(exchange, 0, model_error=False)
+            self._count(exchange, 0, 0, model_error=False)
 
     def resumed(self, exchange: Exchange) -> None:
         """The client takes more: so may the model give more."""
@@ -165,6 +178,9 @@ class HotPath:
         own = call.replica.series
         if own is not None:
             own.observe(status, model_us, overhead_us, False)
+        if call.trace is not None:
+            took_us = model_us, model_us + overhead_us
+            self._keep_span(span_of(call, call.trace, self._clock.now_us(), (status, status), took_us))
         self.inflight -= 1
         call.done = True
         if status == 204:  # RFC 9110 15.3.5: no content and no length
@@ -195,7 +211,7 @@ class HotPath:
             self._broken(call, code, answers.TIMED_OUT if error == "timeout" else message)
             return
         call.done = True
-        self._count(call, 200, model_error=False)
+        self._count(call, 200, 200, model_error=False)
         call.answer((b"" if call.begun else self._stream_head(call, frame.head)) + streams.END)
 
     def crashed(self, call: Call) -> None:
@@ -216,12 +232,24 @@ class HotPath:
                 members: dict[str, str | int] = {"Message": refused.message}
                 self._finish(call, refused.status, refused.code, members, counted=0, model_error=False)
                 continue
-            call.variant.series.concurrent -= 1
-            variant.series.concurrent += 1
-            call.variant = variant
-            call.alone = False
-            if not variant.queue.submit(call):
-                self._busy(call)
+            self._move(call, variant)
+
+    def spilled(self, call: Call) -> bool:
+        proven = call.variant.proven
+        variant = None if proven is None or call.plan.pool.version else proven.choose(self._draw())
+        if variant is None:
+            return False
+        self._move(call, variant)
+        return True
+
+    def _move(self, call: Call, variant: LiveVariant) -> None:
+        """Let another variant answer a call."""
+        call.variant.series.concurrent -= 1
+        variant.series.concurrent += 1
+        call.variant = variant
+        call.alone = False
+        if not variant.queue.submit(call):
+            self._busy(call)
 
     def _rehome(self, call: Call) -> LiveVariant:
         """Another variant that answers what the call asks for; Refused where there is none."""
@@ -229,7 +257,8 @@ class HotPath:
         endpoint = self.table.find_by_uid(route.uid)
         if endpoint is None:
             raise not_found(route.name, route.account)
-        variant = variant_of(endpoint, plan.version, plan.target) or endpoint.choose(self._draw())
+        pool = pool_of(endpoint, plan.version, plan.target)
+        variant = pool.only or pool.choose(self._draw())
         if variant is None:
             raise weightless(route.name)
         return variant
@@ -290,7 +319,7 @@ class HotPath:
     def _broken(self, call: Call, code: str, message: str) -> None:
         """A stream fails after its head is out: the error is its last event."""
         call.done = True
-        self._count(call, 0, model_error=True)
+        self._count(call, 0, 200, model_error=True)
         head = b"" if call.begun else self._stream_head(call, {})
         call.answer(head + streams.broken(code, message))
 
@@ -336,14 +365,16 @@ class HotPath:
     ) -> None:
         """Answer a call with an error. `counted`: the status that metrics are told, 0 where the model gave none."""
         call.done = True
-        self._count(call, counted, model_error=model_error)
+        self._count(call, counted, status, model_error=model_error)
         # A 424 tells the variant, as a good answer does: an A/B test must see whose failure it was.
         variant = call.variant.route.name if model_error else ""
         call.answer(
             answers.error(status, code, members, call.request_id, self._date.line, variant=variant, retry_ms=retry_ms)
         )
 
-    def _count(self, call: Call, status: int, *, model_error: bool) -> None:
+    def _count(self, call: Call, status: int, answered: int, *, model_error: bool) -> None:
+        """Count a call that takes another line than most. `status`: as metrics are told it; `answered`: as the client
+        is, 0 where it left."""
         now_s = self._monotonic_s()
         model_us = int((now_s - call.sent_s) * 1e6) if call.delivered else -1
         total_us = int((now_s - call.arrived_s) * 1e6)
@@ -355,4 +386,6 @@ class HotPath:
             own.observe(status, model_us, total_us - max(0, model_us), model_error)
         if call.begun:
             series.observe_stream(model_error)
+        if call.trace is not None:
+            self._keep_span(span_of(call, call.trace, self._clock.now_us(), (status, answered), (model_us, total_us)))
         self.inflight -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from clary.dataplane.auth import Keyring
@@ -39,10 +39,12 @@ class Metrics(Protocol):
 class LiveVariant:
     """One production variant."""
 
-    __slots__ = ("endpoint", "prefixes", "queue", "route", "series")
+    __slots__ = ("endpoint", "prefixes", "proven", "queue", "route", "series")
 
     def __init__(self, endpoint: LiveEndpoint, route: VariantRoute, queue: VariantQueue, series: Series) -> None:
         self.endpoint = endpoint
+        self.proven: Pool | None = None
+        """Who takes the calls that it cannot serve, where it is on trial."""
         self.route = route
         self.queue = queue
         self.series = series
@@ -50,21 +52,76 @@ class LiveVariant:
         """Header of a replica's answer -> (status, first lines of the response), for answers seen before."""
 
 
-class LiveEndpoint:
-    """One endpoint of one snapshot."""
+class Pool:
+    """Variants that a request may go to, and how much of them each gets."""
 
-    __slots__ = ("by_name", "route", "sums", "variants")
+    __slots__ = ("only", "sums", "variants", "version")
 
-    def __init__(self, route: EndpointRoute) -> None:
-        self.route = route
-        self.variants: list[LiveVariant] = []
-        self.by_name: dict[str, LiveVariant] = {}
-        self.sums = cumulative([variant.weight for variant in route.variants])
+    def __init__(self, variants: Sequence[LiveVariant], weights: Sequence[float], version: int = 0) -> None:
+        self.variants = variants
+        self.version = version
+        """The version that was asked for: no other one may answer; 0: any may."""
+        self.sums = cumulative(weights)
+        self.only = variants[0] if len(variants) == 1 else None
+        """Where there is nothing to choose, whatever its weight."""
 
     def choose(self, draw: float) -> LiveVariant | None:
         """The variant for a uniform draw from [0, 1); None where none has weight."""
         index = pick(self.sums, draw)
         return self.variants[index] if index >= 0 else None
+
+
+class LiveEndpoint:
+    """One endpoint of one snapshot: a fleet or, while an update moves traffic, two.
+
+    A fleet's weights count relative to each other, its share relative to the other fleet (dataplane/routes.py).
+    """
+
+    __slots__ = ("_pools", "names", "route", "variants", "versions")
+
+    def __init__(self, route: EndpointRoute) -> None:
+        self.route = route
+        self.variants: list[LiveVariant] = []
+        self.names = tuple(dict.fromkeys(variant.name for variant in route.variants))
+        self.versions = frozenset(self.version_of(variant) for variant in route.variants) or {route.version}
+        self._pools: dict[tuple[int, str], Pool] = {}
+
+    def version_of(self, variant: VariantRoute) -> int:
+        """The version that a variant is of."""
+        return variant.version or self.route.version
+
+    def pool(self, version: int = 0, name: str = "") -> Pool:
+        """The variants of that version and name; 0 and empty: of any. Called once all are there."""
+        pool = self._pools.get((version, name))
+        if pool is None:
+            pool = self._pools[version, name] = self._pool(version, name)
+        return pool
+
+    def _pool(self, version: int, name: str) -> Pool:
+        found = [
+            live
+            for live in self.variants
+            if version in (0, self.version_of(live.route)) and name in ("", live.route.name)
+        ]
+        if version:
+            # Asked for by its version, a fleet answers whatever its share is.
+            weights = [1.0 if name else live.route.weight for live in found]
+        else:
+            weights = [live.route.share * (1.0 if name else self._weight(live.route)) for live in found]
+        return Pool(found, weights, version)
+
+    def _weight(self, variant: VariantRoute) -> float:
+        """Within its fleet, 0 to 1."""
+        return variant.weight / (sum(v.weight for v in self.route.variants if v.version == variant.version) or 1.0)
+
+    def settle(self) -> None:
+        """All variants are there: say who stands in for those on trial."""
+        proven = [live for live in self.variants if not live.route.trial]
+        for live in self.variants:
+            live.queue.spills = live.route.trial and bool(proven)
+            if live.queue.spills:
+                named = [other for other in proven if other.route.name == live.route.name] or proven
+                live.proven = Pool(named, [other.route.weight for other in named])
 
 
 class Table:
@@ -142,9 +199,9 @@ class Fleet:
                 routed.append(series)
                 live = LiveVariant(endpoint, variant, queue, series)
                 endpoint.variants.append(live)
-                endpoint.by_name[variant.name] = live
                 self._match(queue, {replica.uid: replica.address for replica in variant.replicas})
                 routed += self._count_replicas(route, variant, queue)
+            endpoint.settle()
             table.add(endpoint)
         homeless: list[Call] = []
         for uid, queue in self._queues.items():

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from clary.dataplane.head import Head, Refused
-from clary.dataplane.live import LiveEndpoint, LiveVariant, Table
-from clary.dataplane.routes import EndpointRoute
+from clary.dataplane.live import LiveEndpoint, Pool, Table
+from clary.dataplane.tracing import Trace, trace_of
 from clary.replica import frames
 from clary.replica.frames import Tag
 
@@ -38,27 +38,30 @@ _LATER = {
 class Plan:
     """What is to be done with every request of one head, under one snapshot."""
 
-    __slots__ = ("endpoint", "logs_url", "stream", "table", "target", "tlvs", "variant", "version")
+    __slots__ = ("endpoint", "logs_url", "pool", "stream", "table", "target", "tlvs", "trace", "variant", "version")
 
     def __init__(
         self,
         table: Table,
         endpoint: LiveEndpoint,
-        variant: LiveVariant | None,
+        pool: Pool,
         tlvs: bytes,
         host: str,
         stream: bool = False,
     ):
         self.table = table
         self.endpoint = endpoint
-        self.variant = variant
-        """None: to be drawn by weight."""
+        self.pool = pool
+        self.variant = pool.only
+        """None: to be drawn from `pool`."""
         self.target = ""
         """TargetVariant, empty where not given."""
         self.version = 0
         """The version in the path, 0 where none is."""
         self.tlvs = tlvs
         """The part of the REQUEST frame's header that the head decides."""
+        self.trace: Trace | None = None
+        """The trace to make a span for; None where nobody wants one."""
         self.logs_url = f"http://{host}/clary/logs/{endpoint.route.name}"
         self.stream = stream
         """The answer is wanted in parts."""
@@ -68,7 +71,8 @@ def plan_of(table: Table, head: Head, account: str, region: str) -> Plan:
     """The plan of a head, or Refused with the service's ValidationError."""
     name = head.name or ""
     _check(name, "endpointName", _NAME_CHARS_MAX, _name_matches(name), _NAME)
-    tlvs = frames.encode_head(_frame_head(head))
+    trace, traced = trace_of(head.headers, exported=table.snapshot.tracing)
+    tlvs = frames.encode_head({**_frame_head(head), **traced})
     endpoint = table.find(account, region, name)
     if endpoint is None:
         raise not_found(name, account)
@@ -80,35 +84,40 @@ def plan_of(table: Table, head: Head, account: str, region: str) -> Plan:
     target = given(_SAGEMAKER + "target-variant")
     if target is not None:
         _check(target, "targetVariant", _NAME_CHARS_MAX, _name_matches(target), _NAME)
-    plan = Plan(table, endpoint, variant_of(endpoint, head.version, target or ""), tlvs, head.host, head.stream)
-    plan.version, plan.target = head.version, target or ""
+    plan = Plan(table, endpoint, pool_of(endpoint, head.version, target or ""), tlvs, head.host, head.stream)
+    plan.version, plan.target, plan.trace = head.version, target or "", trace
     return plan
 
 
-def variant_of(endpoint: LiveEndpoint, version: int, target: str) -> LiveVariant | None:
-    """The variant that a request asks for, None where it is to be drawn by weight; Refused where it is not there.
+def pool_of(endpoint: LiveEndpoint, version: int, target: str) -> Pool:
+    """The variants that a request asks for; Refused where there is none.
 
     `version` 0 and `target` empty: not asked for. A target is the name of a variant or, where none is named so, `vN`
     for whatever serves as version N.
     """
     if version:
-        _require_live(endpoint.route, version)
-    if target and target not in endpoint.by_name:
+        _require_live(endpoint, version)
+    if target and target not in endpoint.names:
         named = _version_named(target)
         if named is None:
-            names = ", ".join(endpoint.by_name)
+            names = ", ".join(endpoint.names)
             raise validation(f"Variant {target} of endpoint {endpoint.route.name} not found. It has: {names}.")
-        _require_live(endpoint.route, int(named[1]))
-        target = ""
-    if target:
-        return endpoint.by_name[target]
-    return endpoint.variants[0] if len(endpoint.variants) == 1 else None
+        asked = int(named[1])
+        _require_live(endpoint, asked)
+        if version and version != asked:
+            raise validation(f"The path asks for version {version}, TargetVariant for version {asked}.")
+        version, target = asked, ""
+    pool = endpoint.pool(version, target)
+    if not pool.variants:
+        raise validation(f"Variant {target} of endpoint {endpoint.route.name} is not one of its version {version}.")
+    return pool
 
 
-def _require_live(route: EndpointRoute, version: int) -> None:
+def _require_live(endpoint: LiveEndpoint, version: int) -> None:
     """Refused unless this version serves; says what became of it."""
-    if version == route.version:
+    if version in endpoint.versions:
         return
+    route = endpoint.route
     what = f"Version {version} of endpoint {route.name}"
     if not 1 <= version <= route.versions:
         raise validation(f"{what} not found. It has 1 to {route.versions}; {route.version} is live.")

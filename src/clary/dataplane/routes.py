@@ -40,6 +40,12 @@ class VariantRoute(msgspec.Struct, frozen=True):
     """Name of the endpoint configuration that these replicas are of: metrics are counted under it as well."""
     enhanced: bool = False
     """MetricsConfig.EnableEnhancedMetrics: metrics are counted by replica as well."""
+    version: int = 0
+    """The version that this fleet is of; 0: the endpoint's."""
+    share: float = 1.0
+    """Of the traffic of its name, 0 to 1: two fleets have it while an update moves traffic from one to the other."""
+    trial: bool = False
+    """On trial: calls that it cannot serve, or loses in a crash, go to a fleet that is not."""
 
 
 class EndpointRoute(msgspec.Struct, frozen=True):
@@ -53,7 +59,7 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     generation: int
     variants: tuple[VariantRoute, ...]
     version: int = 1
-    """Number of the version that `variants` are of (domain/versions.py)."""
+    """Number of the version that serves (domain/versions.py); of two, the one that still has the last word."""
     versions: int = 1
     """The highest number; every version up to it that is not named here was live once."""
     starting: int = 0
@@ -89,6 +95,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     keys: tuple[KeyRoute, ...] = ()
     sessions: str = ""
     """The key that opens session tokens, 32 bytes in hex; empty in a file of an older Clary."""
+    tracing: bool = False
+    """Whether somebody takes spans: those of requests whose caller's trace is sampled are then recorded."""
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:

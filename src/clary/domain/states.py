@@ -12,6 +12,8 @@ class EndpointStatus(enum.Enum):
     IN_SERVICE = "InService"
     UPDATING = "Updating"
     FAILED = "Failed"
+    ROLLBACK_FAILED = "UpdateRollbackFailed"
+    """A rolling update failed and could not be taken back: the old and the new fleet both serve."""
     DELETING = "Deleting"
 
 
@@ -26,6 +28,9 @@ STEPS = frozenset(
         (EndpointStatus.IN_SERVICE, EndpointStatus.DELETING),
         # A failed update, too: the last good generation goes on (DescribeEndpoint then has a FailureReason).
         (EndpointStatus.UPDATING, EndpointStatus.IN_SERVICE),
+        (EndpointStatus.UPDATING, EndpointStatus.ROLLBACK_FAILED),
+        (EndpointStatus.ROLLBACK_FAILED, EndpointStatus.UPDATING),
+        (EndpointStatus.ROLLBACK_FAILED, EndpointStatus.DELETING),
         (EndpointStatus.FAILED, EndpointStatus.DELETING),
     }
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from clary.domain.endpoint import Revision
+from clary.domain.rollout import Deployment
 
 
 class Outcome(enum.Enum):
@@ -54,6 +55,8 @@ class Fleet:
     generation: int
     version: int
     revision: Revision
+    deployment: Deployment | None = None
+    """How an update to it is to go; None: blue/green, all at once, without a bake."""
 
 
 @dataclass(frozen=True)

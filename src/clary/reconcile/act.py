@@ -23,7 +23,7 @@ from clary.kit.threads import Threads
 from clary.placement.base import Placement, ReplicaSpec
 from clary.placement.specs import Named, replica_of
 from clary.reconcile import rows
-from clary.reconcile.endpoint import (
+from clary.reconcile.actions import (
     Action,
     DrainReplica,
     FallBack,
@@ -31,6 +31,8 @@ from clary.reconcile.endpoint import (
     ForgetEndpoint,
     ForgetReplica,
     MarkReady,
+    NoteMix,
+    NoteRollout,
     Publish,
     SetStatus,
     StartReplica,
@@ -43,6 +45,7 @@ from clary.reconcile.grounds import Grounds
 from clary.reconcile.routing import Routing
 from clary.store.base import Store
 from clary.store.keys import live_keys
+from clary.store.rollouts import note_progress
 from clary.store.seal import Seal
 
 _log = structlog.get_logger(__name__)
@@ -140,6 +143,11 @@ class Actor:
             case SetStatus():
                 await write(lambda connection: rows.set_status(connection, want, action, now_us))
                 _log.info("an endpoint settled", endpoint=want.name, status=action.status.value, reason=action.reason)
+            case NoteRollout(progress=progress):
+                await write(lambda connection: note_progress(connection, want.uid, want.target.generation, progress))
+            case NoteMix(reason=reason):
+                await write(lambda connection: rows.note_mix(connection, want, reason, now_us))
+                _log.warning("an update cannot be taken back, both fleets serve", endpoint=want.name, reason=reason)
             case FallBack(reason=reason):
                 await write(lambda connection: rows.fall_back(connection, want, reason, now_us))
                 self._sweep_due = True
@@ -232,8 +240,7 @@ class Actor:
         world = self._world
         now_us = world.clock.now_us()
         uid = world.ids.ulid(now_us)
-        fleet = want.target if action.generation == want.target.generation or want.base is None else want.base
-        threads = threads_of(fleet.revision, action.variant, world.cores)
+        threads = threads_of(want.fleet_of(action.generation).revision, action.variant, world.cores)
         new = rows.NewReplica(uid, want.uid, action.generation, action.variant, threads)
 
         def add(connection: Connection) -> rows.NotedReplica:

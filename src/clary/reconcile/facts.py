@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from clary.dataplane.routes import EndpointRoute
 from clary.domain.principal import Scope
+from clary.domain.rollout import Progress
 from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet, Lineage
 from clary.placement.base import ReplicaPhase
@@ -26,6 +27,16 @@ class Want:
     """The last that came into service; None before the first."""
     lineage: Lineage = field(default_factory=Lineage)
     """For the routers."""
+    mixed: Fleet | None = None
+    """Serves beside the base: of a rolling update that failed and could not be taken back."""
+    aborted: bool = False
+    """The rollout of the newest generation is to go back."""
+    promoted_step: int = 0
+    """The step of it whose bake is to end; 0: none."""
+
+    def fleet_of(self, generation: int) -> Fleet:
+        """The fleet of that generation."""
+        return next(f for f in (self.target, self.base, self.mixed) if f is not None and f.generation == generation)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,8 @@ class ReplicaHave:
     stopping_us: int | None = None
     cause: str = ""
     remedy: str = ""
+    restarts: int = 0
+    """How often its process ended by itself, as far as placement remembers."""
 
     @property
     def live(self) -> bool:
@@ -74,6 +87,16 @@ class ReplicaHave:
 
 
 @dataclass(frozen=True)
+class Watched:
+    """An alarm that a rollout goes by."""
+
+    alarm: bool
+    """In ALARM."""
+    evaluated_us: int | None
+    """When it could last be evaluated; None: never yet."""
+
+
+@dataclass(frozen=True)
 class Have:
     """What reconcile noted and placement observed."""
 
@@ -86,3 +109,9 @@ class Have:
     """As published to the routers."""
     trouble: str = ""
     """What went wrong unexpectedly, again and again; empty while things go well or may yet."""
+    rollout: Progress | None = None
+    """Of the newest generation."""
+    mix: Progress | None = None
+    """Of the update that `Want.mixed` is left of."""
+    alarms: Mapping[str, Watched] = field(default_factory=dict)
+    """Those alarms of the newest generation's rollout that there are, by name."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 import msgspec
 
@@ -12,6 +13,32 @@ from clary.domain.endpoint import RevisionVariant
 from clary.domain.versions import Fleet
 from clary.placement.base import ReplicaPhase
 from clary.reconcile.facts import ReplicaHave, Want
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fleet, how much of it stands, and how much of the traffic it takes; without a word: all."""
+
+    fleet: Fleet
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Replicas by variant name, where not as many as its revision says."""
+    shares: Mapping[str, Fraction] = field(default_factory=dict)
+    """Of a variant's traffic, 0 to 1, by variant name."""
+    trial: bool = False
+    """Not proven yet: what it cannot serve goes to the others."""
+
+    def count(self, variant: RevisionVariant) -> int:
+        """Replicas of a variant."""
+        return self.counts.get(variant.name, variant.instance_count)
+
+    def share(self, name: str) -> Fraction:
+        """Of a variant's traffic."""
+        return self.shares.get(name, Fraction(1))
+
+    @property
+    def idle(self) -> bool:
+        """Takes no traffic."""
+        return all(self.share(variant.name) == 0 for variant in self.fleet.revision.variants)
 
 
 @dataclass(frozen=True)
@@ -33,15 +60,15 @@ class Standing:
     kept: Mapping[str, Sequence[ReplicaHave]]
 
     @staticmethod
-    def of(fleets: Iterable[Fleet], replicas: Iterable[ReplicaHave]) -> Standing:
-        """The places of all `fleets`, the newest last. Ready replicas stand first, then those that were, then the
+    def of(parts: Iterable[Part], replicas: Iterable[ReplicaHave]) -> Standing:
+        """The places of all `parts`, the newest last. Ready replicas stand first, then those that were, then the
         oldest."""
         places: dict[str, Place] = {}
-        for fleet in fleets:
-            for variant in fleet.revision.variants:
+        for part in parts:
+            for variant in part.fleet.revision.variants:
                 older = places.get(variant.uid)
-                count = max(variant.instance_count, older.count if older else 0)
-                places[variant.uid] = Place(variant, fleet, count)
+                count = max(part.count(variant), older.count if older else 0)
+                places[variant.uid] = Place(variant, part.fleet, count)
         live: dict[str, list[ReplicaHave]] = {uid: [] for uid in places}
         for replica in replicas:
             if replica.live and replica.variant_uid in live:
@@ -50,44 +77,60 @@ class Standing:
             found.sort(key=lambda r: (r.phase is not ReplicaPhase.READY, not r.was_ready, r.started_us, r.uid))
         return Standing(places, {uid: found[: places[uid].count] for uid, found in live.items()})
 
-    def complete(self, fleet: Fleet, *, ready_now: bool) -> bool:
-        """Whether every variant of `fleet` has its replicas, each ready: now, or at least once."""
-        for variant in fleet.revision.variants:
-            chosen = self.kept[variant.uid][: variant.instance_count]
-            if len(chosen) < variant.instance_count or not all(replica.was_ready for replica in chosen):
+    def complete(self, part: Part, *, ready_now: bool) -> bool:
+        """Whether every variant of `part` has its replicas, each ready: now, or at least once."""
+        for variant in part.fleet.revision.variants:
+            count = part.count(variant)
+            chosen = self.kept[variant.uid][:count]
+            if len(chosen) < count or not all(replica.was_ready for replica in chosen):
                 return False
             if ready_now and any(replica.phase is not ReplicaPhase.READY for replica in chosen):
                 return False
         return True
 
 
-def route_of(want: Want, fleet: Fleet, standing: Standing) -> EndpointRoute:
-    """The route to `fleet`, with those of its replicas that are or were ready."""
+def route_of(want: Want, parts: Sequence[Part], standing: Standing) -> EndpointRoute:
+    """The route to `parts`, with those of their replicas that are or were ready.
+
+    Its version is that of the first part that takes traffic. Of several parts one on trial is left out as long as
+    none of its replicas was ready.
+    """
+    lead = next((part.fleet for part in parts if not part.idle), parts[0].fleet)
+    several = len(parts) > 1
+    variants = [
+        _variant(part, variant, standing.kept[variant.uid], several)
+        for part in parts
+        for variant in part.fleet.revision.variants
+    ]
     return EndpointRoute(
         account=want.scope.account,
         region=want.scope.region,
         name=want.name,
         uid=want.uid,
-        generation=fleet.generation,
-        variants=tuple(_variant(fleet, variant, standing.kept[variant.uid]) for variant in fleet.revision.variants),
-        version=fleet.version,
+        generation=lead.generation,
+        variants=tuple(variant for variant in variants if variant.replicas or not variant.trial),
+        version=lead.version,
         versions=want.lineage.newest,
-        starting=want.lineage.starting if want.lineage.starting != fleet.version else 0,
+        starting=want.lineage.starting if want.lineage.starting != lead.version else 0,
         failed=want.lineage.failed,
     )
 
 
-def _variant(fleet: Fleet, variant: RevisionVariant, kept: Sequence[ReplicaHave]) -> VariantRoute:
-    chosen = sorted(kept[: variant.instance_count], key=lambda replica: replica.uid)
+def _variant(part: Part, variant: RevisionVariant, kept: Sequence[ReplicaHave], several: bool) -> VariantRoute:
+    chosen = sorted(kept[: part.count(variant)], key=lambda replica: replica.uid)
+    revision = part.fleet.revision
     return VariantRoute(
         name=variant.name,
         uid=variant.uid,
         weight=variant.weight,
         replicas=tuple(ReplicaRoute(replica.uid, replica.routed_address) for replica in chosen if replica.was_ready),
-        instances=variant.instance_count,
+        instances=part.count(variant),
         routing=variant.routing,
-        config=fleet.revision.config_name,
-        enhanced=fleet.revision.metrics.enhanced is True,
+        config=revision.config_name,
+        enhanced=revision.metrics.enhanced is True,
+        version=part.fleet.version if several else 0,
+        share=float(part.share(variant.name)),
+        trial=part.trial,
     )
 
 

@@ -18,7 +18,9 @@ from clary.kit.tasks import Tasks
 from clary.placement.base import ReplicaState
 from clary.reconcile import rows
 from clary.reconcile.act import Actor, World
-from clary.reconcile.endpoint import RULES, Rules, WakeAt, plan
+from clary.reconcile.actions import RULES, Rules, WakeAt
+from clary.reconcile.endpoint import plan
+from clary.store.alarms import alarm_mark
 from clary.store.records import changes_after, last_change
 
 _log = structlog.get_logger(__name__)
@@ -62,6 +64,10 @@ class _State:
     turns: dict[str, _Turn] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
     seen: dict[str, ReplicaState] = field(default_factory=dict)
+    guarded: set[str] = field(default_factory=set)
+    """Endpoints with a rollout that goes by alarms."""
+    alarms: tuple[int, int] = (0, 0)
+    """A mark of all alarms' states, as last seen."""
 
 
 class Loop:
@@ -108,7 +114,16 @@ class Loop:
                     self.touch(uid)
                 else:
                     await self._actor.publish_keys()
+            await self._watch_alarms()
             await self._world.store.signal.wait_past(seen)
+
+    async def _watch_alarms(self) -> None:
+        """Alarms are levels that plans read: any that moved is reason to look, for those who go by alarms."""
+        if self._state.guarded:
+            before, self._state.alarms = self._state.alarms, await self._world.store.read(alarm_mark)
+            if before != self._state.alarms:
+                for uid in sorted(self._state.guarded):
+                    self.touch(uid)
 
     async def _watch_placement(self) -> None:
         async for _ in self._world.placement.changes():
@@ -161,6 +176,8 @@ class Loop:
             have = rows.have_of(noted, self._world.placement.observed())
             route, pins = self._world.routing.route_of(uid), self._actor.on_disk(want, have.pins)
             have = replace(have, route=route, pins=pins, trouble=turn.trouble)
+            guarded = self._state.guarded.add if have.rollout and have.alarms else self._state.guarded.discard
+            guarded(uid)
             actions = plan(want, have, self._world.clock.now_us(), self._options.rules)
             for action in actions:
                 await self._actor.act(want, action)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, insert, null, select, update
+from sqlalchemy import Connection, Row, case, delete, func, insert, null, select, update
 
 from clary.domain.alarms import (
     Alarm,
@@ -44,6 +44,12 @@ def alarm_states(connection: Connection, scope: Scope, names: Collection[str]) -
         )
         found |= {row.name: state_of(row) for row in connection.execute(query)}
     return found
+
+
+def alarm_mark(connection: Connection) -> tuple[int, int]:
+    """Differs where any alarm changed its state or went: when the last did, and how many there are."""
+    last_us, count = connection.execute(select(func.max(alarms.c.transitioned_us), func.count(alarms.c.uid))).one()
+    return last_us or 0, count
 
 
 def find_alarm(connection: Connection, scope: Scope, name: str) -> Alarm | None:

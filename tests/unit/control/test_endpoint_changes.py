@@ -12,7 +12,7 @@ from clary.control.endpoint_changes import Retain, rescale, roll_back, update_en
 from clary.domain.endpoint import Desired, VariantProperty, VariantSpec
 from clary.domain.errors import InTransition, Invalid, NotFound
 from clary.placement.base import ReplicaSpec, ReplicaState
-from clary.reconcile.endpoint import Rules
+from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
 from tests.support.hosting import CALLER, Host
 from tests.support.placement import failed, ready, starting

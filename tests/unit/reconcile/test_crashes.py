@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from clary.control import endpoints
-from clary.reconcile.endpoint import Rules
+from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
 from clary.store.tables import endpoints as endpoints_table
 from clary.store.tables import pins, replicas, revisions

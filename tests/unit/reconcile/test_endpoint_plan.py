@@ -20,9 +20,7 @@ from clary.domain.states import EndpointStatus, step
 from clary.domain.versions import Fleet
 from clary.kit.clock import MICROS
 from clary.placement.base import ReplicaPhase
-from clary.reconcile.endpoint import (
-    TROUBLE_REMEDY,
-    UNSTEADY,
+from clary.reconcile.actions import (
     Action,
     DrainReplica,
     FallBack,
@@ -37,9 +35,10 @@ from clary.reconcile.endpoint import (
     StopReplica,
     Unpublish,
     WakeAt,
-    plan,
 )
+from clary.reconcile.endpoint import UNSTEADY, plan
 from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want
+from clary.reconcile.rollout import TROUBLE_REMEDY
 
 NOW = 1_000 * MICROS
 OLD = NOW - 100 * MICROS

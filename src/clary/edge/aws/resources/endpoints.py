@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clary.control import endpoint_changes, endpoints
+from clary.control import endpoint_changes, endpoints, rollouts
 from clary.control.desk import Desk
 from clary.domain.endpoint import Desired, Revision, RevisionVariant, VariantProperty
 from clary.domain.states import EndpointStatus
 from clary.edge.aws.operation import Call, Field, Members, Operation
+from clary.edge.aws.resources.deployments import deployment_members, deployment_of, shrinking_members, stage_members
 from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
 from clary.edge.aws.resources.members import caller_of, given, instant, tags_of
 from clary.store.endpoints import EndpointRecord
@@ -23,20 +24,17 @@ from clary.store.endpoints import EndpointRecord
 CREATE_FIELDS = {
     "EndpointName": Field.SERVED,
     "EndpointConfigName": Field.SERVED,
-    "DeploymentConfig": Field.REFUSED,
+    "DeploymentConfig": Field.SERVED,
     "Tags": Field.SERVED,
 }
-_POLICIES = "Deployment policies come with a later release: an update is blue/green, all at once."
-CREATE_NOTES = {"DeploymentConfig": _POLICIES}
 UPDATE_FIELDS = {
     "EndpointName": Field.SERVED,
     "EndpointConfigName": Field.SERVED,
     "RetainAllVariantProperties": Field.SERVED,
     "ExcludeRetainedVariantProperties": Field.SERVED,
-    "DeploymentConfig": Field.REFUSED,
+    "DeploymentConfig": Field.SERVED,
     "RetainDeploymentConfig": Field.SERVED,
 }
-UPDATE_NOTES = {"DeploymentConfig": _POLICIES}
 RESCALE_FIELDS = {
     "EndpointName": Field.SERVED,
     "DesiredWeightsAndCapacities": Field.SERVED,
@@ -85,7 +83,9 @@ def operations(desk: Desk, options: HoldOptions = HoldOptions()) -> tuple[Operat
 
     async def create_endpoint(call: Call, members: Members) -> Members:
         name, config = members["EndpointName"], members["EndpointConfigName"]
-        return {"EndpointArn": await endpoints.create(desk, caller_of(call), name, config, tags_of(members))}
+        deployment = deployment_of(members)
+        arn = await endpoints.create(desk, caller_of(call), name, config, tags_of(members), deployment)
+        return {"EndpointArn": arn}
 
     async def describe_endpoint(call: Call, members: Members) -> Members:
         wait_s = hold_s(options, call.user_agent)
@@ -97,9 +97,9 @@ def operations(desk: Desk, options: HoldOptions = HoldOptions()) -> tuple[Operat
         return page_members(call, "ListEndpoints", members, {"Endpoints": [_summary(record) for record in found]}, more)
 
     async def update_endpoint(call: Call, members: Members) -> Members:
-        # RetainDeploymentConfig: no policy is ever stored, so the one retained is the default, as it is without.
         name, config = members["EndpointName"], members["EndpointConfigName"]
-        arn = await endpoint_changes.update_endpoint(desk, caller_of(call), name, config, _retain(members))
+        guard = rollouts.Guard(deployment_of(members), members.get("RetainDeploymentConfig", False))
+        arn = await endpoint_changes.update_endpoint(desk, caller_of(call), name, config, _retain(members), guard)
         return {"EndpointArn": arn}
 
     async def update_endpoint_weights_and_capacities(call: Call, members: Members) -> Members:
@@ -115,10 +115,10 @@ def operations(desk: Desk, options: HoldOptions = HoldOptions()) -> tuple[Operat
 
     name = {"EndpointName": Field.SERVED}
     return (
-        Operation("sagemaker", "CreateEndpoint", create_endpoint, CREATE_FIELDS, CREATE_NOTES),
+        Operation("sagemaker", "CreateEndpoint", create_endpoint, CREATE_FIELDS),
         Operation("sagemaker", "DescribeEndpoint", describe_endpoint, name),
         Operation("sagemaker", "ListEndpoints", list_endpoints, LIST_FIELDS),
-        Operation("sagemaker", "UpdateEndpoint", update_endpoint, UPDATE_FIELDS, UPDATE_NOTES),
+        Operation("sagemaker", "UpdateEndpoint", update_endpoint, UPDATE_FIELDS),
         Operation(
             "sagemaker",
             "UpdateEndpointWeightsAndCapacities",
@@ -151,12 +151,13 @@ def _retain(members: Members) -> endpoint_changes.Retain:
 def _described(endpoint: endpoints.Endpoint) -> Members:
     record = endpoint.record
     # Of a failed update, too: the endpoint is InService then, as before the update.
-    told = record.status in (EndpointStatus.FAILED, EndpointStatus.IN_SERVICE)
+    told = record.status in (EndpointStatus.FAILED, EndpointStatus.IN_SERVICE, EndpointStatus.ROLLBACK_FAILED)
     return given(
         **_summary(record),
         EndpointConfigName=endpoint.revision.config_name,
         ProductionVariants=_variants(endpoint),
         FailureReason=record.failure_reason if told else "",
+        LastDeploymentConfig=deployment_members(endpoint.last_deployment),
         PendingDeploymentSummary=_pending(endpoint),
     )
 
@@ -168,9 +169,23 @@ def _variants(endpoint: endpoints.Endpoint) -> list[dict[str, Any]] | None:
     pending = endpoint.pending
     desired = pending.revision if pending is not None and pending.same_version else endpoint.revision
     return [
-        _variant(variant, wanted, endpoint.ready, endpoint.record)
+        given(
+            **_variant(variant, wanted, endpoint.ready, endpoint.record),
+            VariantStatus=_old_stage(endpoint, variant, wanted),
+        )
         for variant, wanted in zip(endpoint.revision.variants, desired.variants, strict=True)
     ]
+
+
+def _old_stage(
+    endpoint: endpoints.Endpoint, variant: RevisionVariant, wanted: RevisionVariant
+) -> list[dict[str, Any]] | None:
+    pending, ready = endpoint.pending, endpoint.ready.get(variant.name, 0)
+    if pending is not None and pending.same_version and wanted.instance_count != variant.instance_count:
+        way = "out" if wanted.instance_count > variant.instance_count else "in"
+        message = f"Scaling {way} desired instance count to {wanted.instance_count}."
+        return [{"Status": "Updating", "StatusMessage": message, "StartTime": instant(pending.started_us)}]
+    return shrinking_members(pending, variant, ready)
 
 
 def _pending(endpoint: endpoints.Endpoint) -> dict[str, Any] | None:
@@ -185,6 +200,7 @@ def _pending(endpoint: endpoints.Endpoint) -> dict[str, Any] | None:
             {
                 **_variant(variant, variant, pending.ready, endpoint.record),
                 "InstanceType": variant.instance_type,
+                "VariantStatus": stage_members(pending, variant, pending.ready.get(variant.name, 0)),
             }
             for variant in variants.variants
         ],

@@ -25,7 +25,7 @@ class Event:
     """One message to one target."""
 
     uid: str
-    """A ULID: their order is that in which events came about."""
+    """A ULID. Their order is that of `seq`, which the table gives: several may be of one millisecond."""
     at_us: int
     scope: Scope
     source: str

@@ -281,7 +281,8 @@ alarm_history = Table(
 events_out = Table(
     "events_out",
     metadata,
-    Column("uid", String(26), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=True, comment="the order in which they came about"),
+    Column("uid", String(26), nullable=False, unique=True),
     Column("at_us", BigInteger, nullable=False),
     Column("account", String(12), nullable=False),
     Column("region", String(32), nullable=False),
@@ -294,6 +295,7 @@ events_out = Table(
     Column("done_us", BigInteger),
     Column("outcome", Text),
     Index("events_out_by_next", "done_us", "next_us"),
+    sqlite_autoincrement=True,
 )
 
 # Variants that are scaled (domain/scaling.py). One row a registered target.

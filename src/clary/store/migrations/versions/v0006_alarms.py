@@ -51,7 +51,8 @@ def upgrade() -> None:
     op.create_index("alarm_history_by_name", "alarm_history", ["account", "region", "name", "at_us"])
     op.create_table(
         "events_out",
-        sa.Column("uid", sa.String(26), primary_key=True),
+        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("uid", sa.String(26), nullable=False, unique=True),
         sa.Column("at_us", sa.BigInteger, nullable=False),
         sa.Column("account", sa.String(12), nullable=False),
         sa.Column("region", sa.String(32), nullable=False),
@@ -62,5 +63,6 @@ def upgrade() -> None:
         sa.Column("next_us", sa.BigInteger, nullable=False),
         sa.Column("done_us", sa.BigInteger),
         sa.Column("outcome", sa.Text),
+        sqlite_autoincrement=True,
     )
     op.create_index("events_out_by_next", "events_out", ["done_us", "next_us"])

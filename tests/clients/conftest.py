@@ -20,6 +20,8 @@ NO_INDEX = ("error sending request", "dns error", "Could not connect", "Failed t
 """What uv says where no package index can be reached."""
 NOWHERE = "http://127.0.0.1:9"
 """A proxy that is not there: what a client asks of the internet fails at once, as on a machine without any."""
+BARE = ("-u", "AWS_ENDPOINT_URL", "-u", "SAGEMAKER_USER_CONFIG_OVERRIDE")
+"""What `env` takes away of that which `clary exec` sets."""
 
 Run = Callable[..., str]
 
@@ -64,17 +66,21 @@ def _uv(command: list[str]) -> None:
 
 @pytest.fixture
 def run(server: Server, tmp_path: Path, pytestconfig: pytest.Config) -> Run:
-    """`run(client, script, *args)`: a script of this folder under `clary exec`; its output. Fails where it fails."""
+    """`run(client, script, *args)`: a script of this folder under `clary exec`; its output. Fails where it fails.
+
+    `bare`: nothing names an endpoint or a default bucket; the proxy alone leads to the server, as a role's session.
+    """
     cache = pytestconfig.cache.mkdir("clients")
 
-    def one(client: str, script: str, *args: str, exec_flags: tuple[str, ...] = ()) -> str:
+    def one(client: str, script: str, *args: str, bare: bool = False) -> str:
         programs = environment(client, cache)
         env = {
             name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLARY_", "SAGEMAKER_"))
         }
         env |= {"HTTPS_PROXY": NOWHERE, "HTTP_PROXY": NOWHERE, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
         env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
-        command = [sys.executable, "-m", "clary.cli.main", "exec", "--home", str(server.home), *exec_flags, "--"]
+        command = [sys.executable, "-m", "clary.cli.main", "exec", "--home", str(server.home)]
+        command += ["--proxy", "--role", "notebook", "--", "env", *BARE] if bare else ["--"]
         command += ["sh" if script.endswith(".sh") else str(programs / "python"), str(HERE / script), *args]
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-6000:]}"

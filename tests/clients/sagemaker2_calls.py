@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import sagemaker
+from botocore.exceptions import ClientError
 from sagemaker import Predictor, image_uris
+from sagemaker.amazon.common import RecordSerializer
 from sagemaker.deserializers import (
     BytesDeserializer,
     CSVDeserializer,
@@ -27,6 +30,7 @@ from sagemaker.serializers import (
     CSVSerializer,
     DataSerializer,
     IdentitySerializer,
+    JSONLinesSerializer,
     JSONSerializer,
     LibSVMSerializer,
     NumpySerializer,
@@ -108,6 +112,13 @@ def of_model(session: sagemaker.Session, archive: str) -> None:
     predictor.serializer, predictor.deserializer = LibSVMSerializer(), StringDeserializer(accept="text/csv")
     said = predictor.predict("\n".join(" ".join(f"{n}:{value}" for n, value in enumerate(row)) for row in ROWS))
     assert np.allclose(np.array(said.replace("\n", ",").strip(",").split(","), dtype=float), first), said
+    predictor.serializer, predictor.deserializer = RecordSerializer(), CSVDeserializer()
+    records = predictor.predict(np.array(ROWS, dtype="float32"))
+    assert np.allclose(np.asarray(records, dtype=float).ravel(), first, rtol=1e-5), records
+    for serializer, rows in ((JSONLinesSerializer(), ROWS), (NumpySerializer(), np.array(ROWS))):
+        predictor.serializer = serializer
+        said = refused(predictor, rows)
+        assert serializer.CONTENT_TYPE in said, said
     # What an application does: a predictor of an endpoint that somebody else made.
     other = Predictor(predictor.endpoint_name, session, IdentitySerializer("text/csv"), JSONDeserializer())
     assert np.allclose([one["score"] for one in other.predict("0.5,-1.25,3,0.125")["predictions"]], first[:1])
@@ -204,10 +215,40 @@ def of_estimators(session: sagemaker.Session) -> None:
     predictor.delete_endpoint()
 
 
+def of_notebook(session: sagemaker.Session, archive: str) -> None:
+    """The first cells of a notebook on AWS: nothing names a server, a bucket or a role."""
+    assert "AWS_ENDPOINT_URL" not in os.environ
+    assert sagemaker.get_execution_role() == "arn:aws:iam::123456789012:role/notebook"
+    role = sagemaker.get_execution_role(session)
+    image = image_uris.retrieve("xgboost", session.boto_region_name, version="1.7-1")
+    url = session.upload_data(archive, key_prefix="models")
+    model = Model(image_uri=image, model_data=url, role=role, sagemaker_session=session, predictor_cls=Predictor)
+    predictor = model.deploy(1, "ml.t3.medium", serializer=CSVSerializer(), deserializer=CSVDeserializer(), wait=False)
+    # The SDK itself looks every 30 s.
+    session.sagemaker_client.get_waiter("endpoint_in_service").wait(EndpointName=predictor.endpoint_name)
+    assert np.asarray(predictor.predict(ROWS), dtype=float).ravel().shape == (2,)
+    predictor.delete_model()
+    predictor.delete_endpoint()
+
+
+def refused(predictor: Predictor, rows: object) -> str:
+    try:
+        predictor.predict(rows)
+    except ClientError as error:
+        return str(error)
+    raise AssertionError("the container took it")
+
+
 def main(story: str, *args: str) -> None:
     session = sagemaker.Session()
     assert session.default_bucket() == f"sagemaker-{session.boto_region_name}-123456789012"
-    {"model": of_model, "scripts": of_scripts, "estimators": of_estimators}[story](session, *args)
+    stories = {
+        "model": of_model,
+        "scripts": of_scripts,
+        "estimators": of_estimators,
+        "notebook": of_notebook,
+    }
+    stories[story](session, *args)
     print("done")
 
 

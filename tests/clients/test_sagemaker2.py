@@ -25,3 +25,7 @@ def test_scripts_are_uploaded_and_every_serializer_is_understood(run: Run, regre
 
 def test_estimators_train_and_deploy(run: Run) -> None:
     assert "done" in run("sagemaker2", "sagemaker2_calls.py", "estimators")
+
+
+def test_a_notebook_of_aws_runs_as_it_is(run: Run, regressor: Path) -> None:
+    assert "done" in run("sagemaker2", "sagemaker2_calls.py", "notebook", str(regressor), bare=True)

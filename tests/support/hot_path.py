@@ -169,7 +169,7 @@ class Rig:
         self.recorder = Recorder("router-0", "boot", spool_dir, self.clock)
         self.fleet = Fleet(self.recorder, self._queue, self._connect)
         self.control = NoControl()
-        ids = itertools.count(1)
+        ids, spans = itertools.count(1), itertools.count(1)
         self.hot = HotPath(
             self.limits,
             self.clock,
@@ -179,6 +179,8 @@ class Rig:
             hand_over=self.control,
             private=lambda head: (404, b"{}"),
             complain=self.complaints.append,
+            span_id=lambda: next(spans).to_bytes(8, "big"),
+            keep_span=self.recorder.span,
         )
 
     def _queue(self, routing: str) -> VariantQueue:

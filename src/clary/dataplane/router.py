@@ -96,6 +96,8 @@ class Router:
             hand_over=self._handoff,
             private=self._private,
             complain=self._complain,
+            span_id=lambda: random.randbytes(8),
+            keep_span=self._recorder.span,
         )
 
     async def run(self) -> None:

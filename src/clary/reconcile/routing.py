@@ -34,6 +34,8 @@ class SnapshotOptions:
     """Host names answered besides loopback ones, lower case."""
     sessions: str = ""
     """The key of session tokens, in hex."""
+    tracing: bool = False
+    """Whether spans are exported."""
 
 
 class Routing:
@@ -109,6 +111,7 @@ class Routing:
                 endpoints=tuple(endpoints[uid] for uid in sorted(endpoints)),
                 keys=self._keys,
                 sessions=self._options.sessions,
+                tracing=self._options.tracing,
             )
             await self._threads.run(lambda: write_snapshot(self._options.path, snapshot))
             await self._ping()

@@ -74,6 +74,11 @@ class Tag(enum.IntEnum):
     """A short error code beside a non-2xx STATUS, such as `oom` or `runtime`."""
     TOKEN = 15
     """Proof of identity on a `tcp:` address."""
+    TRACEPARENT = 16
+    """Of W3C Trace Context, as are the next: the trace that the request belongs to, and the span that calls."""
+    TRACESTATE = 17
+    AMZN_TRACE_ID = 18
+    """X-Amzn-Trace-Id as sent."""
     STATUS = REQUIRED | 1
     """u16: HTTP status of an answer."""
     DEADLINE_MS = REQUIRED | 2
@@ -125,6 +130,19 @@ def encode(kind: Kind, frame_id: int, head: Mapping[int, bytes], body_bytes: int
 def encode_frame(frame: Frame) -> bytes:
     """The whole frame as one bytes object."""
     return encode(frame.kind, frame.id, frame.head, len(frame.body)) + bytes(frame.body)
+
+
+TRACE_HEADERS = (
+    (Tag.TRACEPARENT, "traceparent"),
+    (Tag.TRACESTATE, "tracestate"),
+    (Tag.AMZN_TRACE_ID, "X-Amzn-Trace-Id"),
+)
+"""How a model's code and a server of its own see them."""
+
+
+def trace_headers(head: Mapping[int, bytes]) -> tuple[tuple[str, str], ...]:
+    """The trace headers of a request, as (name, value)."""
+    return tuple((name, text(head, tag)) for tag, name in TRACE_HEADERS if tag in head)
 
 
 _KNOWN = frozenset(int(tag) for tag in Tag)

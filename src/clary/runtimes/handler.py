@@ -29,6 +29,8 @@ class Invocation:
     """X-Amzn-SageMaker-Custom-Attributes; empty where not sent."""
     request_id: str = ""
     inference_id: str = ""
+    trace: tuple[tuple[str, str], ...] = ()
+    """`traceparent`, `tracestate` and `X-Amzn-Trace-Id`, as (name, value), where they were sent."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Context:
                 (ATTRIBUTES, invocation.custom_attributes),
                 ("X-Amzn-SageMaker-Inference-Id", invocation.inference_id),
                 ("x-amzn-RequestId", invocation.request_id),
+                *invocation.trace,
             ):
                 if value:
                     headers[name] = value

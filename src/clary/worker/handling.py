@@ -81,6 +81,7 @@ class HandlerExecutor:
             custom_attributes=head.custom_attributes,
             request_id=request.request_id.decode("ascii", "replace"),
             inference_id=head.inference_id,
+            trace=head.trace,
         )
         try:
             reply = self._handler.handle(invocation)

@@ -46,6 +46,8 @@ class Head(NamedTuple):
     target_model: str
     custom_attributes: str
     inference_id: str
+    trace: tuple[tuple[str, str], ...] = ()
+    """Trace headers, as (name, value)."""
 
 
 class Request:
@@ -178,8 +180,11 @@ class Link:
             frames.text(raw, Tag.TARGET_MODEL),
             frames.text(raw, Tag.CUSTOM_ATTRIBUTES),
             frames.text(raw, Tag.INFERENCE_ID),
+            frames.trace_headers(raw),
         )
-        if tail_at >= at and len(self._heads) < _HEADS_MAX and _stands_alone(data[at:tail_at]):
+        if head.inference_id or head.trace:
+            pass  # never the same again: it would only take the place of another
+        elif tail_at >= at and len(self._heads) < _HEADS_MAX and _stands_alone(data[at:tail_at]):
             self._heads[data[at:tail_at]] = head
         left_ms = frames.number(raw, Tag.DEADLINE_MS, -1)
         left_ns = self._default_left_ns if left_ms < 0 else left_ms * 1_000_000

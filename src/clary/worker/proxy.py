@@ -212,6 +212,7 @@ class Proxy:
         headers = {name: frames.text(frame.head, tag) for tag, name in named if frame.head.get(tag)}
         if frame.head.get(Tag.CUSTOM_ATTRIBUTES):
             headers["X-Amzn-SageMaker-Custom-Attributes"] = frames.text(frame.head, Tag.CUSTOM_ATTRIBUTES)
+        headers.update(frames.trace_headers(frame.head))
         answer = await self._command.http.ask("POST", self._server.route, headers, bytes(frame.body))
         if Tag.STREAM in frame.head:
             await reply.stream(answer)

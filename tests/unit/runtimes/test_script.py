@@ -188,6 +188,22 @@ def test_functions_take_a_context_where_they_want_one(tmp_path: Path) -> None:
     assert reply == Reply(b"['1,2', 'mine', True, 'text/csv']", "text/own", 201, "said")
 
 
+def test_trace_headers_are_headers_of_the_context(tmp_path: Path) -> None:
+    model = scripted(
+        tmp_path,
+        """
+        def model_fn(folder): return None
+        def input_fn(body, content_type): return body
+        def predict_fn(data, model, context):
+            return context.get_request_header(0, "TraceParent") + context.get_all_request_header(0)["X-Amzn-Trace-Id"]
+        def output_fn(prediction, accept): return prediction
+        """,
+        "pytorch",
+    )
+    invocation = Invocation(b"1", "text/csv", trace=(("traceparent", "00-1-2-01"), ("X-Amzn-Trace-Id", "Root=1")))
+    assert whole(model.handle(invocation).body) == b"00-1-2-01Root=1"
+
+
 def test_hooks_run_around_model_fn(tmp_path: Path) -> None:
     model = scripted(
         tmp_path,

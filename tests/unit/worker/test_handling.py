@@ -102,13 +102,17 @@ def stream(peer: Peer, body: bytes, **head: bytes) -> list[Frame]:
 
 def test_a_whole_answer_with_what_the_request_said(stage: Stage) -> None:
     with Peer(stage.path) as peer:
-        peer.send(b"echo hello", accept=b"a/b", custom_attributes=b"c=1", inference_id=b"i", request_id=b"r" * 36)
+        peer.send(
+            b"echo hello", accept=b"a/b", custom_attributes=b"c=1", inference_id=b"i", request_id=b"r" * 36,
+            traceparent=b"00-1-2-01", amzn_trace_id=b"Root=1",
+        )  # fmt: skip
         frame = peer.frame()
         assert (frame.kind, bytes(frame.body)) == (Kind.RESPONSE, b"hello")
         assert frames.number(frame.head, Tag.STATUS) == 200
         assert frames.text(frame.head, Tag.CONTENT_TYPE) == "text/plain"
         assert frames.text(frame.head, Tag.CUSTOM_ATTRIBUTES) == "from the model"
-        assert stage.actor.seen == [Invocation(b"echo hello", "text/plain", "a/b", "c=1", "r" * 36, "i")]
+        trace = (("traceparent", "00-1-2-01"), ("X-Amzn-Trace-Id", "Root=1"))
+        assert stage.actor.seen == [Invocation(b"echo hello", "text/plain", "a/b", "c=1", "r" * 36, "i", trace)]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ HEADS: st.SearchStrategy[dict[int, bytes]] = st.fixed_dictionaries(
         Tag.CUSTOM_ATTRIBUTES: st.binary(max_size=60),
         Tag.ALONE: st.just(b""),
         Tag.TARGET_MODEL: TEXTS,
+        Tag.INFERENCE_ID: TEXTS,
+        Tag.TRACEPARENT: TEXTS,
+        Tag.TRACESTATE: TEXTS,
+        Tag.AMZN_TRACE_ID: TEXTS,
         Tag.REQUEST_ID: st.binary(min_size=36, max_size=36),
         Tag.DEADLINE_MS: st.integers(0, 100_000).map(frames.u32),
     },
@@ -51,6 +55,7 @@ def expected(frame_id: int, head: dict[int, bytes], body: bytes) -> Any:
         frames.text(head, Tag.TARGET_MODEL),
         frames.text(head, Tag.CUSTOM_ATTRIBUTES),
         frames.text(head, Tag.INFERENCE_ID),
+        tuple((name, head[tag].decode()) for tag, name in frames.TRACE_HEADERS if tag in head),
         head.get(Tag.REQUEST_ID, b""),
         left_ms * 1_000_000,
         body,
@@ -78,7 +83,7 @@ def test_a_value_that_looks_like_the_tail_is_not_taken_for_it() -> None:
     raw = frames.hello("r", "n", 0)
     for number, head in enumerate(heads):
         raw += frames.encode(Kind.REQUEST, number, head)
-    assert [(row[2], row[8]) for row in read(raw, 1000)] == [(frames.text(head, Tag.ACCEPT), b"") for head in heads]
+    assert [(row[2], row[9]) for row in read(raw, 1000)] == [(frames.text(head, Tag.ACCEPT), b"") for head in heads]
 
 
 def test_a_request_before_hello_ends_the_link() -> None:

@@ -92,6 +92,10 @@ def test_many_at_once_deadlines_cancels_and_streams(tmp_path: Path) -> None:
         peer.socket.sendall(frames.encode(Kind.CANCEL, left, {}))
         gone = peer.frame()
         assert (gone.id, gone.head[Tag.ERROR]) == (left, b"cancelled")
+        seen = json.loads(peer.ask(b"?", traceparent=b"00-1-2-01", tracestate=b"a=1", amzn_trace_id=b"Root=1")[1])
+        assert {(name.lower(), value) for name, value in seen["headers"].items()} >= {
+            ("traceparent", "00-1-2-01"), ("tracestate", "a=1"), ("x-amzn-trace-id", "Root=1"),
+        }  # fmt: skip
         assert peer.ask(b"teapot") == (418, b"short and stout")
         peer.send(b"stream", stream=b"")
         parts = []

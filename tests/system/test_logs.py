@@ -119,7 +119,7 @@ def test_what_is_not_there_is_named(talkative: Server) -> None:
     with pytest.raises(logs.exceptions.ResourceNotFoundException, match="The specified log stream does not exist"):
         logs.get_log_events(logGroupName=GROUP, logStreamName="none")
     for wrong in (
-        {"filterPattern": "[a, b]"},
+        {"filterPattern": "[a, b"},
         {"nextToken": "x"},
         {"logStreamNamePrefix": "a", "logStreamNames": ["b"]},
     ):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clary.artifacts.foreign import Mount, parse_mount
+from clary.store.address import Address, parse_address
 
 ACCOUNT_DEFAULT = "123456789012"
 PORT_DEFAULT = 8430
@@ -60,6 +61,8 @@ class Settings:
     """Buckets that lie in other object stores: artifacts come from them, outputs go there."""
     model_roots: tuple[Path, ...] = ()
     """Folders below which `file:///` addresses of models may point. Empty: none may."""
+    store: Address | None = None
+    """A PostgreSQL database that takes the place of HOME/clary.db, as `postgresql://USER@HOST/DATABASE`."""
 
     @property
     def url(self) -> str:
@@ -84,6 +87,8 @@ class _Option:
     variables: tuple[str, ...]
     default: str
     check: Callable[[str], object]
+    secret: bool = False
+    """Its text may hold a password: never shown; its value says what may be."""
 
 
 def _home(text: str) -> Path:
@@ -156,6 +161,10 @@ def _folders(text: str) -> tuple[Path, ...]:
     return folders
 
 
+def _store(text: str) -> Address | None:
+    return parse_address(text) if text else None
+
+
 OPTIONS = (
     _Option("home", ("CLARY_HOME",), "~/.clary", _home),
     _Option("host", ("CLARY_HOST",), "127.0.0.1", _host),
@@ -169,6 +178,7 @@ OPTIONS = (
     _Option("hosts", ("CLARY_HOSTS",), "", _hosts),
     _Option("object_store", ("CLARY_OBJECT_STORE",), "", _mounts),
     _Option("model_roots", ("CLARY_MODEL_ROOTS",), "", _folders),
+    _Option("store", ("CLARY_STORE",), "", _store, secret=True),
 )
 
 
@@ -189,8 +199,9 @@ def resolve(
         try:
             values[option.name] = option.check(text)
         except ValueError as error:
-            raise SettingError(f"{option.name} = {text!r} (from {source}) {error}.") from None
-        value = values[option.name]
+            given = "" if option.secret else f" = {text!r}"
+            raise SettingError(f"{option.name}{given} (from {source}) {error}.") from None
+        value = "" if values[option.name] is None else values[option.name]
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         origins.append(Origin(option.name, shown, source))
     settings = Settings(**values)

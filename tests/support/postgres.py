@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 from clary.kit.clock import SystemClock
-from clary.store.address import Address, parse_address
+from clary.store.address import Address
 from clary.store.postgres import PostgresStore
 from tests.support.server import free_port, wait_until
 
@@ -106,8 +106,7 @@ class Cluster:
 
     def address(self, database: str) -> Address:
         """Of a database; through the port, as from another machine."""
-        secret = f":{self._password}" if self._password else ""
-        return parse_address(f"postgresql://clary{secret}@127.0.0.1:{self.port}/{database}")
+        return Address(f"postgresql://clary@127.0.0.1:{self.port}/{database}", self._password)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement outside of transactions; its rows."""

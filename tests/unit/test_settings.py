@@ -30,6 +30,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
         "hosts": "default",
         "object_store": "default",
         "model_roots": "default",
+        "store": "default",
     }
 
 

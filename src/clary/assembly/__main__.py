@@ -7,12 +7,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clary.assembly.control import run
 from clary.kit.lifeline import Lifeline, identity_of
 from clary.settings import OPTIONS, make_private_folder, resolve
-from clary.store.base import StoreFormatError
+from clary.store.address import served_address
+from clary.store.base import StoreFormatError, StoreUnavailableError
 from clary.store.seal import SealError
 from clary.telemetry import logs
 
@@ -24,6 +26,8 @@ def main(argv: Sequence[str]) -> None:
         parser.add_argument(f"--{option.name.replace('_', '-')}", required=True)
     settings, _ = resolve(vars(parser.parse_args(argv)), {}, Path(os.devnull))
     make_private_folder(settings.home / "secrets")
+    if settings.store is not None:  # argv has no password
+        settings = replace(settings, store=served_address(settings.home, settings.store))
     logs.configure(settings.home / "logs" / "control.log")
     identity = identity_of(os.environ)
     if identity is not None:
@@ -31,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(run(settings))
-    except (StoreFormatError, SealError) as error:
+    except (StoreFormatError, StoreUnavailableError, SealError) as error:
         # Nothing to debug: the agent shows the last of this log to whoever started the server.
         sys.exit(str(error))
 

@@ -16,6 +16,7 @@ from clary.kit.ids import Ids, SystemIds
 from clary.kit.threads import Threads
 from clary.objects.store import ObjectStore
 from clary.settings import Settings, runtime_dir
+from clary.store.base import OpenStore
 from clary.store.seal import Seal, load_seal
 from clary.store.sessions import Sessions
 from clary.store.sqlite import SqliteStore
@@ -31,7 +32,7 @@ class Base:
     """The runtime folder."""
     clock: Clock
     ids: Ids
-    store: SqliteStore
+    store: OpenStore
     seal: Seal
     session_key: bytes
     sessions: Sessions
@@ -69,10 +70,11 @@ class Base:
 
 
 async def open_base(settings: Settings) -> Base:
-    """Open every store, with the root key made and the keys known. Raises StoreFormatError, SealError."""
+    """Open every store, with the root key made and the keys known. Raises StoreFormatError, StoreUnavailableError,
+    SealError."""
     home, sockets = settings.home, runtime_dir(settings.home)
     clock, ids = SystemClock(), SystemIds()
-    store = SqliteStore(home / "clary.db")
+    store = await _open_store(settings, clock)
     seal = load_seal(home / "secrets" / "kek")
     desk = Desk(store, clock, ids)
     await ensure_root(desk, seal, home / "secrets" / "root.json", settings.account, settings.region)
@@ -99,3 +101,14 @@ async def open_base(settings: Settings) -> Base:
         slow=Threads("slow", 8),
         quick=Threads("quick", 4),
     )
+
+
+async def _open_store(settings: Settings, clock: Clock) -> OpenStore:
+    if settings.store is None:
+        return SqliteStore(settings.home / "clary.db")
+    # The driver is an extra.
+    from clary.store.postgres import PostgresStore
+
+    store = PostgresStore(settings.store, clock)
+    await store.open()
+    return store

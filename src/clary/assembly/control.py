@@ -31,6 +31,7 @@ from clary.kit.durable import replace_file
 from clary.kit.tasks import Tasks
 from clary.kit.threads import Threads
 from clary.settings import Settings
+from clary.store.base import REQUEST_S, patience_s
 
 CONNECTIONS_MAX = 4096
 """Open connections that control holds, idle ones included; on the next a request is answered with 503. botocore keeps
@@ -58,7 +59,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await JSONResponse({"message": "Clary speaks HTTP only here."}, 400)(scope, receive, send)
-        elif scope["path"].startswith("/clary/") or docs_pages.is_page(scope) or prometheus.is_page(scope):
+            return
+        patience_s.set(REQUEST_S)  # of this request's task
+        if scope["path"].startswith("/clary/") or docs_pages.is_page(scope) or prometheus.is_page(scope):
             await self.own(scope, receive, send)
         elif is_hot(scope["method"], scope["path"]):
             await self.routers(scope, receive, send)

@@ -49,6 +49,7 @@ class Hosting:
     def loops(self, base: Base) -> dict[str, Coroutine[object, object, None]]:
         """Every loop by its name; one that ends ends control."""
         return {
+            "store": base.store.run(),
             "placement": self.placement.run(),
             "reconcile": self.loop.run(),
             "training": self.training.run(),
@@ -57,8 +58,8 @@ class Hosting:
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
             "audit": self.auditor.run(),
-            **self.telemetry.loops(),
             "log metrics": LogMetrics(self.keeper, base.metrics, base.clock, base.slow).run(),
+            **self.telemetry.loops(),
         }
 
 

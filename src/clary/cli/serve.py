@@ -13,6 +13,7 @@ import typer
 from clary import __version__
 from clary.cli.exit_codes import CliError, Exit
 from clary.settings import SettingError, Settings, make_private_folder, resolve, runtime_dir
+from clary.store.address import remember
 
 
 def serve(
@@ -50,6 +51,12 @@ def serve(
         str | None,
         typer.Option("--model-roots", metavar="DIR,...", help="Folders below which file:/// models may lie."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="postgresql://USER@HOST/DB", help="PostgreSQL database instead of HOME/clary.db."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="clary.toml to read.")] = None,
 ) -> None:
     """Run the server until Ctrl-C.
@@ -70,12 +77,14 @@ def serve(
         "hosts": hosts,
         "object_store": object_store,
         "model_roots": model_roots,
+        "store": store,
     }
     try:
         settings, _ = resolve(flags, config=config)
         sockets = runtime_dir(settings.home)
         for folder in (settings.home, settings.home / "run", settings.home / "logs", sockets):
             make_private_folder(folder)
+        remember(settings.home, settings.store)
     except SettingError as error:
         raise CliError(Exit.USAGE, str(error)) from None
     except OSError as error:
@@ -107,6 +116,8 @@ def agent_options(settings: Settings, sockets: Path) -> dict[str, object]:
             ",".join(map(str, settings.object_store)),
             "--model-roots",
             ",".join(map(str, settings.model_roots)),
+            "--store",
+            str(settings.store or ""),
         ),
     ]
     routers = [

@@ -33,6 +33,7 @@ from clary.domain.principal import Asked, Principal, Scope
 from clary.kit import sigv4
 from clary.kit.clock import MICROS
 from clary.kit.loopback import refusal
+from clary.store.base import StoreUnavailableError
 from clary.store.keys import KeyRecord
 from clary.store.seal import Seal
 
@@ -146,6 +147,9 @@ def guarded(
             response = _error(error.status, error.code, str(error))
         except DomainError as error:
             response = _domain_error(error)
+        except StoreUnavailableError as error:
+            log.warning("An internal call found the store away.", request_id=request_id, error=str(error))
+            response = _error(503, "ServiceUnavailable", "The server's database cannot be reached now.")
         except Exception:
             log.exception("An internal call failed.", request_id=request_id, path=request.url.path)
             response = _error(500, "InternalFailure", "An internal error; the server's log has the details.")

@@ -6,6 +6,7 @@ HOME/secrets, where control, `clary backup` and `clary doctor` find it.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -59,13 +60,19 @@ def parse_address(text: str) -> Address:
 
 
 def remember(home: Path, address: Address | None) -> None:
-    """Note which store HOME is served with; None: HOME/clary.db. OSError where HOME cannot be written."""
+    """Note which store HOME will be served with; None: HOME/clary.db. Nothing where a server holds its lock: that one
+    goes on, and the new one will be refused. OSError where HOME cannot be written."""
     path = home / "secrets" / FILE
-    if address is None:
-        path.unlink(missing_ok=True)
-        return
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    replace_file(path, json.dumps({"url": address.url, "password": address.password}).encode(), 0o600)
+    with (home / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        if address is None:
+            path.unlink(missing_ok=True)
+        else:
+            replace_file(path, json.dumps({"url": address.url, "password": address.password}).encode(), 0o600)
 
 
 def served_address(home: Path, given: Address | None) -> Address | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -11,6 +13,11 @@ from sqlalchemy import Connection
 from clary.kit.clock import Clock
 
 Result = TypeVar("Result")
+patience_s: ContextVar[float] = ContextVar("patience_s", default=math.inf)
+"""Seconds that reads and writes of this task wait for a database that is away before they raise StoreUnavailableError.
+Loops wait for ever; what serves a request sets less, since its client goes away."""
+REQUEST_S = 20.0
+"""Patience of requests: AWS clients wait 60 seconds for an answer, and ask again after a 503."""
 
 
 class Signal:
@@ -73,8 +80,20 @@ class Store(Protocol):
     async def write(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` alone in a transaction. It is durable when this returns; an exception rolls all of it back.
 
-        StoreUnavailableError is the exception to that: whether it happened may then be unknown.
+        After StoreUnavailableError it may be unknown whether it happened; never is half of it there.
         """
+        ...
+
+
+class OpenStore(Store, Protocol):
+    """A store to who opened it."""
+
+    async def run(self) -> None:
+        """Keep it usable, forever. Raises StoreUnavailableError once it is somebody else's."""
+        ...
+
+    def close(self) -> None:
+        """Wait for running transactions and let go of it. Blocking."""
         ...
 
 

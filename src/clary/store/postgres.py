@@ -24,7 +24,7 @@ from clary.kit.backoff import Backoff
 from clary.kit.clock import Clock
 from clary.kit.threads import Threads
 from clary.store.address import Address, session_name
-from clary.store.base import Signal, StoreUnavailableError
+from clary.store.base import Signal, StoreUnavailableError, patience_s
 from clary.store.migrate import migrate
 from clary.store.postgres_engine import WRITE_LOCK, Connector, HeldError, cause_of, database_of
 
@@ -43,10 +43,9 @@ class PostgresOptions:
 
     readers_max: int = 4
     """Read transactions at once; more wait."""
-    request_s: float = 20.0
-    """The longest that a request waits for a database that is away, in seconds; clients wait 60."""
-    lock_wait_s: float = 12.0
-    """Seconds in which another control's lock may go: a dead machine's session ends within ten (postgres_engine)."""
+    lock_wait_s: float = 4.0
+    """Seconds in which another control's lock may go. A dead machine's session ends within ten (postgres_engine): the
+    agent starts control three times before it gives up."""
     beat_s: float = 10.0
     """Seconds between looks at the writing connection: a lock that was lost with it is taken back soon."""
     backoff: Backoff = field(default_factory=lambda: Backoff(max_s=2.0))
@@ -67,7 +66,7 @@ class _DoubtError(Exception):
 
 
 class PostgresStore:
-    """Implements store.base.Store. Reads and writes wait for a database that is away, unless told how long."""
+    """Implements store.base.OpenStore. Reads and writes wait for a database that is away, as long as they may."""
 
     def __init__(self, address: Address, clock: Clock, options: PostgresOptions = PostgresOptions()) -> None:
         """Connects to nothing yet: `await open()` does."""
@@ -95,18 +94,14 @@ class PostgresStore:
             self.close()
             raise
 
-    async def read(self, work: Callable[[Connection], Result], patience_s: float = math.inf) -> Result:
-        """As store.base.Store; StoreUnavailableError where the database stays away for `patience_s` seconds."""
-
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
         def run() -> Result:
             with _connected(self._reader) as connection, connection.begin():
                 return work(connection)
 
-        return await self._patiently(lambda: self._read_threads.run(run), patience_s)
+        return await self._patiently(lambda: self._read_threads.run(run), patience_s.get())
 
-    async def write(self, work: Callable[[Connection], Result], patience_s: float = math.inf) -> Result:
-        """As store.base.Store; StoreUnavailableError where the database stays away for `patience_s` seconds."""
-
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
         def run() -> Result:
             with _connected(self._writer) as connection:
                 return _write(connection, work)
@@ -115,20 +110,16 @@ class PostgresStore:
             try:
                 return await self._write_thread.run(run)
             except _DoubtError as doubt:
-                if await self._happened(doubt.xid, patience_s):
+                if await self._happened(doubt.xid):
                     result: Result = doubt.result
                     return result
                 raise _AwayError("the connection was lost while committing") from doubt
 
         try:
-            return await self._patiently(once, patience_s)
+            return await self._patiently(once, patience_s.get())
         finally:
             # Also after an error or a cancelled caller: the commit may have happened, and a spare wake harms nobody.
             self.signal.notify()
-
-    def hasty(self) -> HastyStore:
-        """The same store for those who cannot wait long: doors, whose clients do."""
-        return HastyStore(self)
 
     async def run(self) -> None:
         """Hold on to the lock. Raises StoreUnavailableError once another control has it."""
@@ -148,24 +139,24 @@ class PostgresStore:
         self._writer.dispose()
         self._reader.dispose()
 
-    async def _happened(self, xid: str, patience_s: float) -> bool:
+    async def _happened(self, xid: str) -> bool:
         """What became of a transaction of ours."""
         failures = 0
         while True:
-            status = await self.read(lambda connection: connection.execute(_STATUS, {"xid": xid}).scalar(), patience_s)
+            status = await self.read(lambda connection: connection.execute(_STATUS, {"xid": xid}).scalar())
             if status != "in progress":
                 return bool(status == "committed")
             failures += 1
             await self._clock.sleep(self.options.backoff.wait_s(failures))
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[Result]], patience_s: float) -> Result:
-        """`attempt`, again after each _AwayError until `patience_s` are over, and while another holds the lock."""
+    async def _patiently(self, attempt: Callable[[], Awaitable[Result]], away_s: float) -> Result:
+        """`attempt`, again after each _AwayError until `away_s` are over, and while another holds the lock."""
         since_s, failures = self._clock.monotonic_s(), 0
         while True:
             try:
                 result = await attempt()
             except _AwayError as error:
-                cause, over = str(error), self._clock.monotonic_s() - since_s >= patience_s
+                cause, over = str(error), self._clock.monotonic_s() - since_s >= away_s
                 said = f"The store {self._address} cannot be reached: {cause}. Start or mend it, or look at --store."
             except HeldError as error:
                 cause, over = str(error), self._clock.monotonic_s() - since_s >= self.options.lock_wait_s
@@ -183,21 +174,6 @@ class PostgresStore:
                 _log.warning("the store is away", store=str(self._address), cause=cause)
             failures += 1
             await self._clock.sleep(self.options.backoff.wait_s(failures))
-
-
-class HastyStore:
-    """Implements store.base.Store: gives a database that is away PostgresOptions.request_s, then raises
-    StoreUnavailableError."""
-
-    def __init__(self, store: PostgresStore) -> None:
-        self._store = store
-        self.signal = store.signal
-
-    async def read(self, work: Callable[[Connection], Result]) -> Result:
-        return await self._store.read(work, self._store.options.request_s)
-
-    async def write(self, work: Callable[[Connection], Result]) -> Result:
-        return await self._store.write(work, self._store.options.request_s)
 
 
 def _write(connection: Connection, work: Callable[[Connection], Result]) -> Result:

@@ -37,6 +37,7 @@ from clary.kit import loopback, sigv4
 from clary.kit.clock import MICROS, Clock
 from clary.kit.disk import is_full
 from clary.kit.ids import Ids
+from clary.store.base import StoreUnavailableError
 
 
 @dataclass(frozen=True)
@@ -360,6 +361,9 @@ def _unforeseen(target: Target, head: _Head, error: Exception, request_id: str) 
     if is_full(error):
         log.error("A request found the disk full.", request_id=request_id, error=str(error), **facts)
         return errors.disk_full(target.protocol)
+    if isinstance(error, StoreUnavailableError):
+        log.warning("A request found the store away.", request_id=request_id, error=str(error), **facts)
+        return errors.store_away(target.protocol)
     log.error("A request failed for a reason that nobody foresaw.", request_id=request_id, exc_info=error, **facts)
     return errors.internal(target.protocol)
 

@@ -100,6 +100,12 @@ def internal(protocol: str) -> AwsError:
     )
 
 
+def store_away(protocol: str) -> AwsError:
+    """For a database that does not answer: clients ask again (botocore retries a 503)."""
+    code = "InternalError" if protocol == "s3" else "ServiceUnavailable"
+    return AwsError(code, "The server's database cannot be reached now. Please try again.", 503)
+
+
 DISK_FULL = "The disk that holds HOME is full. Make room on the server's machine and try again."
 
 

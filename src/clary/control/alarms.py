@@ -56,9 +56,9 @@ class AlarmFilter:
 
 async def put_alarm(desk: Desk, caller: Caller, name: str, spec: AlarmSpec, tags: dict[str, str]) -> None:
     """Define an alarm; one that there is keeps its state and its tags. Raises Invalid, NotServed, LimitExceeded."""
-    check_alarm(spec)
     if isinstance(spec, MetricAlarm):
         check_metrics(spec)
+    check_alarm(spec)
     now_us = desk.clock.now_us()
     uid = desk.ids.ulid(now_us)
 

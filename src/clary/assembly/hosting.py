@@ -23,6 +23,7 @@ from clary.reconcile.alarm_loop import AlarmLoop, AlarmWorld
 from clary.reconcile.grounds import Grounds
 from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
+from clary.reconcile.scaling_loop import ScalingLoop, ScalingWorld
 from clary.reconcile.training_files import Ground as TrainingGround
 from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
 from clary.reconcile.tuning_loop import TuningLoop, TuningWorld
@@ -44,6 +45,7 @@ class Hosting:
     training: TrainingLoop
     tuning: TuningLoop
     alarms: AlarmLoop
+    scaling: ScalingLoop
     telemetry: Telemetry
 
     def loops(self, base: Base) -> dict[str, Coroutine[object, object, None]]:
@@ -55,6 +57,7 @@ class Hosting:
             "training": self.training.run(),
             "tuning": self.tuning.run(),
             "alarms": self.alarms.run(),
+            "scaling": self.scaling.run(),
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
             "audit": self.auditor.run(),
@@ -91,6 +94,7 @@ def make_hosting(base: Base) -> Hosting:
         training=training,
         tuning=TuningLoop(TuningWorld(base.store, clock, base.ids, slots=world.cores)),
         alarms=AlarmLoop(AlarmWorld(base.store, base.metrics, Threads("alarms", 1), clock, base.ids)),
+        scaling=ScalingLoop(ScalingWorld(base.store, base.metrics, Threads("scaling", 1), clock, base.ids)),
         telemetry=make_telemetry(base, placement),
     )
 

@@ -10,6 +10,8 @@ from clary.control.metrics import MetricDesk
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
     alarms,
+    autoscaling,
+    autoscaling_policies,
     cloudtrail,
     cloudwatch,
     endpoint_configs,
@@ -52,6 +54,8 @@ def operations(at: Desks) -> tuple[Operation, ...]:
         *tuning_jobs.operations(at.desk, hold),
         *cloudwatch.operations(at.metrics),
         *alarms.operations(at.desk),
+        *autoscaling.operations(at.desk),
+        *autoscaling_policies.operations(at.desk),
         *runtime.OPERATIONS,
         *sts.operations(at.desk, at.sessions),
         *iam.operations(at.desk),

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from clary.control.desk import Caller, Deed, Desk, audit, not_found
 from clary.control.endpoints import KIND, frozen
 from clary.control.rollouts import PLAIN, Guard, abort, deployment_for, under_way
+from clary.control.scaling import admit_revision
 from clary.domain.endpoint import Desired, Revision, VariantProperty, admit_update, rescaled, retained
 from clary.domain.errors import Invalid
 from clary.domain.names import arn_of
@@ -149,7 +150,9 @@ async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: 
         arn = arn_of(KIND.noun, caller.scope, row.name)
         admit_update(record.status, row.name, arn)
         assert record.served_generation is not None, "only an endpoint in service may be updated"
-        made = following(connection, record, fleet_of(connection, row.uid, record.served_generation))
+        serves = fleet_of(connection, row.uid, record.served_generation)
+        made = following(connection, record, serves)
+        admit_revision(connection, row.uid, serves.revision, made.revision)
         generation = row.generation + 1
         connection.execute(
             insert(revisions).values(

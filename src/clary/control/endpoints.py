@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, update
 
 from clary.control import endpoint_configs, models
 from clary.control.desk import Caller, Deed, Desk, Kind, audit, drop_tags, head, not_found, put_tags, require_free
+from clary.control.scaling import drop_targets
 from clary.domain.endpoint import EndpointConfigSpec, Revision, admit_change, freeze
 from clary.domain.model import ModelSpec
 from clary.domain.names import arn_of
@@ -137,6 +138,7 @@ async def remove(desk: Desk, caller: Caller, name: str) -> None:
         )
         announce(connection, KIND.noun, row.uid, now_us)
         drop_tags(connection, row.uid)
+        drop_targets(connection, row.uid)
         audit(connection, caller, KIND, Deed("Delete", row.uid, arn, now_us))
 
     await desk.store.write(work)

@@ -176,9 +176,14 @@ def put_policy(connection: Connection, policy: Policy, now_us: int) -> None:
 
 def drop_policy(connection: Connection, scope: Scope, policy: Policy) -> None:
     """Delete a policy and the alarms that were made for it; alarms that somebody made for a step policy stay."""
-    found = [find_alarm(connection, scope, name) for name in (policy.alarm_high, policy.alarm_low) if name]
-    delete_alarms(connection, [alarm.uid for alarm in found if alarm is not None])
+    drop_alarms(connection, scope, [policy.alarm_high, policy.alarm_low])
     connection.execute(delete(scaling_policies).where(scaling_policies.c.uid == policy.uid))
+
+
+def drop_alarms(connection: Connection, scope: Scope, names: Collection[str]) -> None:
+    """Delete alarms that were made for a policy; empty names and those that are gone are passed over."""
+    found = [find_alarm(connection, scope, name) for name in names if name]
+    delete_alarms(connection, [alarm.uid for alarm in found if alarm is not None])
 
 
 def actions_of(connection: Connection, target_uids: Collection[str]) -> list[ScheduledAction]:

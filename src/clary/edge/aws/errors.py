@@ -42,10 +42,11 @@ class AwsError(Exception):
 
 
 def _validation_code(service: str) -> str:
-    """SageMaker's control plane and CloudTrail say ValidationException; others ValidationError."""
+    """SageMaker's control plane, CloudTrail and autoscaling say ValidationException; others ValidationError."""
     if service == "logs":
         return "InvalidParameterException"
-    return "ValidationException" if service in ("sagemaker", "cloudtrail") else "ValidationError"
+    named = service in ("sagemaker", "cloudtrail", "application-autoscaling")
+    return "ValidationException" if named else "ValidationError"
 
 
 def invalid(service: str, message: str) -> AwsError:

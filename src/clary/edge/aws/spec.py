@@ -37,6 +37,12 @@ class Service:
 SERVICES = (
     Service("sagemaker", "Amazon SageMaker", "sagemaker", "SageMaker"),
     Service("cloudwatch", "Amazon CloudWatch", "monitoring", "GraniteServiceVersion20100801", "2010-08-01"),
+    Service(
+        "application-autoscaling",
+        "Application Auto Scaling",
+        "application-autoscaling",
+        "AnyScaleFrontendService",
+    ),
     Service("sts", "AWS Security Token Service", "sts", "", "2011-06-15", "query"),
     Service("logs", "Amazon CloudWatch Logs", "logs", "Logs_20140328", body_bytes_max=8 * 1024 * 1024),
     Service("cloudtrail", "AWS CloudTrail", "cloudtrail", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 from typing import Literal
@@ -239,7 +239,9 @@ class Progress:
     baked_us: int = 0
     """How much of the bake counts so far."""
     looked_us: int | None = None
-    """Up to when it was counted; None while it does not count."""
+    """The last look at it; None while it does not count."""
+    counted_us: int = 0
+    """Up to when it was counted: not beyond the last evaluation of every alarm."""
     deaths: int = 0
     """Processes of the new fleet that ended by themselves."""
     restarts: Mapping[str, int] = field(default_factory=dict)
@@ -248,6 +250,16 @@ class Progress:
     """Why it goes back; empty while it goes ahead."""
     back: int = 0
     """Batches of the old fleet that run again and take traffic."""
+
+    def begun(self, now_us: int) -> Progress:
+        """The same with its bake counted from now on; what was not counted yet never is."""
+        return replace(self, looked_us=now_us, counted_us=now_us)
+
+    def stepped(self, now_us: int) -> Progress:
+        """The same in the next step."""
+        return replace(
+            self, step=self.step + 1, entered_us=now_us, reached_us=None, baked_us=0, looked_us=None, counted_us=0
+        )
 
     @property
     def taken(self) -> int:

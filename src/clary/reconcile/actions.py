@@ -24,7 +24,7 @@ class Rules:
     """Between looks at a bake. Two looks that lie more than twice as far apart saw nothing of what was between: so a
     clock that steps, or a control that was down, never shortens a bake."""
     fresh_us: int = 120 * MICROS
-    """An alarm that was evaluated so lately counts as watched: twice the minute between two evaluations."""
+    """Evaluations of an alarm that lie further apart leave a gap that does not count: twice their usual minute."""
     deaths_max: int = 2
     """Processes of a new fleet that end by themselves during its rollout: the first starts the bake anew, as many as
     this end the rollout."""

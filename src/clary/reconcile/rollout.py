@@ -132,35 +132,46 @@ class _Bake:
 
 
 def _after(want: Want, have: Have, bake: _Bake, now_us: int, rules: Rules) -> list[Action]:
-    """Begin, count or end the bake. Time counts while every alarm is evaluated and every new replica is ready."""
+    """Begin, count or end the bake.
+
+    Time counts up to the last evaluation of every alarm, so that a bake ends with one; not where evaluations lie too
+    far apart, nor looks: then nobody watched, or the clock stepped. Every new replica is ready meanwhile.
+    """
     progress, wait_us = bake.progress, bake.step.wait_s * MICROS
     if progress.reached_us is None:
-        return [NoteRollout(replace(progress, reached_us=now_us, baked_us=0, looked_us=None))]
-    evaluated = [have.alarms[name].evaluated_us for name in _deployment(want.target).alarms if name in have.alarms]
-    watched = len(evaluated) == len(_deployment(want.target).alarms) and all(
-        at_us is not None and at_us > now_us - rules.fresh_us for at_us in evaluated
-    )
-    looked_us = progress.looked_us
-    passed_us = 0 if looked_us is None else now_us - looked_us
+        return [NoteRollout(replace(progress, reached_us=now_us, baked_us=0).begun(now_us))]
     if wait_us == 0 or want.promoted_step == progress.step:
         return [_next(progress, last=bake.last, now_us=now_us)]
-    if not watched:
-        return [] if looked_us is None else [NoteRollout(replace(progress, looked_us=None))]
-    if looked_us is None or not 0 <= passed_us <= 2 * rules.look_us:
-        return [NoteRollout(replace(progress, looked_us=now_us))]
-    if progress.baked_us + passed_us >= wait_us:
-        return [_next(progress, last=bake.last, now_us=now_us)]
-    if passed_us >= rules.look_us:
-        return [NoteRollout(replace(progress, baked_us=progress.baked_us + passed_us, looked_us=now_us))]
-    return [WakeAt(min(looked_us + rules.look_us, looked_us + wait_us - progress.baked_us))]
+    if progress.looked_us is None or not 0 <= now_us - progress.looked_us <= 2 * rules.look_us:
+        return [NoteRollout(progress.begun(now_us))]
+    looked = _counted(progress, _watched_until_us(want, have, now_us), rules)
+    if looked.baked_us >= wait_us:
+        return [_next(looked, last=bake.last, now_us=now_us)]
+    look_us = min(rules.look_us, max(MICROS, wait_us // 6))
+    if now_us >= progress.looked_us + look_us:
+        return [NoteRollout(replace(looked, looked_us=now_us))]
+    due_us = progress.looked_us + look_us
+    return [WakeAt(due_us if _deployment(want.target).alarms else min(due_us, now_us + wait_us - looked.baked_us))]
+
+
+def _watched_until_us(want: Want, have: Have, now_us: int) -> int:
+    """The last instant at which every alarm of the rollout had been evaluated; 0 where one never was, or is gone."""
+    names = _deployment(want.target).alarms
+    evaluated = [have.alarms[name].evaluated_us or 0 for name in names if name in have.alarms]
+    return min(now_us, *evaluated) if len(evaluated) == len(names) else 0
+
+
+def _counted(progress: Progress, until_us: int, rules: Rules) -> Progress:
+    """The bake counted up to `until_us`, unless nobody watched for too long before."""
+    passed_us = until_us - progress.counted_us
+    if passed_us <= 0:
+        return progress
+    credit_us = passed_us if passed_us <= rules.fresh_us else 0
+    return replace(progress, baked_us=progress.baked_us + credit_us, counted_us=until_us)
 
 
 def _next(progress: Progress, *, last: bool, now_us: int) -> Action:
-    if last:
-        return SetStatus(EndpointStatus.IN_SERVICE)
-    return NoteRollout(
-        replace(progress, step=progress.step + 1, entered_us=now_us, reached_us=None, baked_us=0, looked_us=None)
-    )
+    return SetStatus(EndpointStatus.IN_SERVICE) if last else NoteRollout(progress.stepped(now_us))
 
 
 def _beside(old: tuple[Part, ...], step: Step, *, rolls: bool) -> tuple[Part, ...]:

@@ -5,21 +5,16 @@ The example for plan tests: `want`, `have` and `replica` build a situation in a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clary.dataplane.routes import EndpointRoute, ReplicaRoute, VariantRoute
-from clary.domain.endpoint import Revision, RevisionVariant
-from clary.domain.model import Container
-from clary.domain.principal import Scope
-from clary.domain.states import EndpointStatus, step
+from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet
 from clary.kit.clock import MICROS
-from clary.placement.base import ReplicaPhase
 from clary.reconcile.actions import (
     Action,
     DrainReplica,
@@ -29,7 +24,6 @@ from clary.reconcile.actions import (
     ForgetReplica,
     MarkReady,
     Publish,
-    Rules,
     SetStatus,
     StartReplica,
     StopReplica,
@@ -37,55 +31,28 @@ from clary.reconcile.actions import (
     WakeAt,
 )
 from clary.reconcile.endpoint import UNSTEADY, plan
-from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want
+from clary.reconcile.facts import Have, PinHave, Want
 from clary.reconcile.rollout import TROUBLE_REMEDY
-
-NOW = 1_000 * MICROS
-OLD = NOW - 100 * MICROS
-RULES = Rules()
-CREATING, IN_SERVICE, FAILED = EndpointStatus.CREATING, EndpointStatus.IN_SERVICE, EndpointStatus.FAILED
-UPDATING = EndpointStatus.UPDATING
-STARTING, READY, DEAD, GONE = ReplicaPhase.STARTING, ReplicaPhase.READY, ReplicaPhase.FAILED, ReplicaPhase.GONE
-PINNED = {(1, "s3://b/m"): PinHave("d1")}
-BOTH = {**PINNED, (2, "s3://b/m"): PinHave("d2")}
-
-
-def fleet(*counts: int, version: int = 1, generation: int = 0) -> Fleet:
-    """Variants A, B, ... with these instance counts, all on the artifact s3://b/m; of generation `version`."""
-    variants = tuple(
-        RevisionVariant(
-            f"v{name}{version}", name, "m", count, "ml.m5.large", 1.0, 480, Container("i", "x", "1", "s3://b/m")
-        )
-        for name, count in zip("ABCD", counts, strict=False)
-    )
-    return Fleet(generation or version, version, Revision("c", variants))
-
-
-def want(
-    *counts: int, deleting: bool = False, base: Fleet | None = None, version: int = 1, generation: int = 0
-) -> Want:
-    """A fleet of `version` and generation, wanted while `base` serves."""
-    target = fleet(*counts, version=version, generation=generation)
-    return Want("e1", Scope("123456789012", "us-east-1"), "e", deleting, target, base)
-
-
-def replica(uid: str, phase: ReplicaPhase = READY, variant: str = "A", **more: object) -> ReplicaHave:
-    """An old replica of generation and version 1; `routed=True`: it was ready and noted so; `of=2`: of version 2."""
-    routed = f"unix:{uid}" if more.pop("routed", phase is READY) else ""
-    version = more.pop("of", 1)
-    base = ReplicaHave(uid, int(str(version)), variant, f"v{variant}{version}", phase, OLD, f"unix:{uid}", routed)
-    return replace(base, **more)  # type: ignore[arg-type]
-
-
-def route(of: Want, *uids: str) -> EndpointRoute:
-    """The route of an endpoint of one variant with these replicas."""
-    (variant,) = of.target.revision.variants
-    replicas = tuple(ReplicaRoute(uid, f"unix:{uid}") for uid in uids)
-    return EndpointRoute(
-        "123456789012", "us-east-1", "e", "e1", of.target.generation,
-        (VariantRoute(variant.name, variant.uid, 1.0, replicas, variant.instance_count, config="c"),), of.target.version,
-    )  # fmt: skip
-
+from tests.support.plans import (
+    BOTH,
+    CREATING,
+    DEAD,
+    FAILED,
+    GONE,
+    IN_SERVICE,
+    NOW,
+    OLD,
+    PINNED,
+    READY,
+    RULES,
+    STARTING,
+    UPDATING,
+    World,
+    fleet,
+    replica,
+    route,
+    want,
+)
 
 ONE, TWO, GOING = want(1), want(2), want(1, deleting=True)
 ROUTED = route(ONE, "r1")
@@ -300,158 +267,6 @@ def test_several_variants_are_named_in_the_reason() -> None:
 # -- Lives ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class World:
-    """Applies actions as act.py does, with processes that obey, crash and recover as hypothesis draws."""
-
-    wanted: Want
-    now_us: int = NOW
-    observed: tuple[int | None, EndpointStatus | None] = (None, None)
-    pins: dict[tuple[int, str], PinHave] = field(default_factory=dict)
-    bad: set[int] = field(default_factory=set)
-    """Versions whose replicas never load."""
-    replicas: dict[str, ReplicaHave] = field(default_factory=dict)
-    route: EndpointRoute | None = None
-    forgotten: bool = False
-    count: int = 0
-
-    @property
-    def status(self) -> EndpointStatus:
-        generation, status = self.observed
-        if self.wanted.deleting:
-            return EndpointStatus.DELETING
-        if status is None:
-            return EndpointStatus.CREATING
-        return status if generation == self.wanted.target.generation else UPDATING
-
-    def have(self) -> Have:
-        return Have(self.status, dict(self.pins), tuple(self.replicas.values()), self.route)
-
-    def change(self, uid: str, **columns: object) -> None:
-        self.replicas[uid] = replace(self.replicas[uid], **columns)  # type: ignore[arg-type]
-
-    def apply(self, action: Action) -> None:
-        match action:
-            case Fetch(version, url):
-                self.pins[version, url] = PinHave("d")
-            case StartReplica(generation, variant):
-                self.start(generation, variant)
-            case MarkReady(uid, address):
-                self.change(uid, routed_address=address)
-            case Publish(route):
-                self.check_switch(route)
-                self.route = route
-            case Unpublish():
-                self.route = None
-            case DrainReplica(uid):
-                self.check_unrouted(uid)
-                self.check_base(uid)
-                self.change(uid, draining_us=self.now_us)
-            case StopReplica(uid):
-                self.check_unrouted(uid)
-                self.check_base(uid)
-                self.check_last(uid)
-                self.change(uid, stopping_us=self.now_us)
-            case ForgetReplica(uid):
-                assert self.replicas.pop(uid).phase is GONE, "a process that may still run was forgotten"
-            case SetStatus(status):
-                step(self.status, status)
-                self.observed = (self.wanted.target.generation, status)
-                if status is IN_SERVICE:
-                    self.wanted = replace(self.wanted, base=self.wanted.target)
-                    self.check_in_service()
-            case FallBack():
-                step(self.status, IN_SERVICE)
-                assert self.wanted.base is not None
-                self.observed = (self.wanted.target.generation, IN_SERVICE)
-            case ForgetEndpoint():
-                assert not self.replicas
-                assert self.route is None
-                self.forgotten = True
-            case WakeAt(at_us):
-                assert at_us > self.now_us
-
-    def start(self, generation: int, variant: str) -> None:
-        self.count += 1
-        uid = f"r{self.count:03}"
-        of = self.wanted.target
-        if generation != of.generation:
-            assert self.wanted.base is not None
-            of = self.wanted.base
-        assert generation == of.generation
-        found = next(v for v in of.revision.variants if v.name == variant)
-        self.replicas[uid] = ReplicaHave(uid, generation, variant, found.uid, STARTING, self.now_us, f"unix:{uid}")
-
-    def check_unrouted(self, uid: str) -> None:
-        routed = {r.uid for variant in (self.route.variants if self.route else ()) for r in variant.replicas}
-        assert uid not in routed, "a replica was ended while routers send to it"
-
-    def check_base(self, uid: str) -> None:
-        """Never ends a live replica of what serves before something else does, but for one too many."""
-        ended, base = self.replicas[uid], self.wanted.base
-        if self.status not in (UPDATING, IN_SERVICE) or base is None or not ended.live:
-            return
-        for variant in base.revision.variants:
-            if variant.uid == ended.variant_uid:
-                others = [r for r in self.replicas.values() if r.variant_uid == variant.uid and r.live and r.uid != uid]
-                assert len(others) >= variant.instance_count, "the last good fleet lost a replica"
-
-    def check_switch(self, new: EndpointRoute) -> None:
-        """Traffic moves to another generation only when every replica of it is ready."""
-        if self.wanted.base is None or new.generation == self.wanted.base.generation:
-            return
-        assert new.generation == self.wanted.target.generation
-        for variant, routed in zip(self.wanted.target.revision.variants, new.variants, strict=True):
-            assert len(routed.replicas) == variant.instance_count
-            assert all(self.replicas[r.uid].phase is READY for r in routed.replicas)
-
-    def check_last(self, uid: str) -> None:
-        """Never stops the last ready replica of a variant that serves."""
-        stopped = self.replicas[uid]
-        serves = self.wanted.base or self.wanted.target
-        names = {variant.name for variant in serves.revision.variants}
-        if self.wanted.deleting or self.status is FAILED or stopped.variant not in names:
-            return
-        if stopped.phase is READY:
-            others = [r for r in self.replicas.values() if r.variant == stopped.variant and r.live and r.uid != uid]
-            assert any(other.phase is READY for other in others), "the last ready replica was stopped"
-
-    def check_in_service(self) -> None:
-        assert self.route is not None
-        serves = self.wanted.base
-        assert serves is not None
-        assert self.route.generation == serves.generation
-        for variant, routed in zip(serves.revision.variants, self.route.variants, strict=True):
-            assert len(routed.replicas) == variant.instance_count
-
-    def settle(self, *, obey: bool = True, passes_max: int = 400) -> None:
-        """Plan and act until nothing is left but what time and processes bring; with `obey` those come, too."""
-        for _ in range(passes_max):
-            if self.forgotten:
-                return
-            actions = plan(self.wanted, self.have(), self.now_us, RULES)
-            assert actions == plan(self.wanted, self.have(), self.now_us, RULES)
-            for action in actions:
-                self.apply(action)
-            if any(not isinstance(action, WakeAt) for action in actions):
-                continue
-            if not obey or not (self.processes() or actions):
-                return
-            self.now_us = max([self.now_us, *(a.at_us for a in actions if isinstance(a, WakeAt))])
-        raise AssertionError("the plan does not converge")
-
-    def processes(self) -> bool:
-        """Processes do as they were told; whether any had to."""
-        moved = False
-        for uid, found in list(self.replicas.items()):
-            loads = DEAD if found.generation in self.bad else READY
-            obeyed = GONE if found.stopping_us is not None else loads if found.phase is STARTING else found.phase
-            if obeyed is not found.phase:
-                self.change(uid, phase=obeyed)
-                moved = True
-        return moved
-
-
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("turn"), st.integers(0, 9), st.sampled_from([STARTING, READY, DEAD])),
@@ -506,7 +321,7 @@ def happen(world: World, kind: str, number: object, phase: Any) -> None:
             for uid in stopped[:1]:
                 world.change(uid, phase=GONE)
         case "pass":
-            world.now_us += int(str(number)) * MICROS
+            world.pass_us(int(str(number)) * MICROS)
         case "update" if world.status is IN_SERVICE:
             generation = world.wanted.target.generation + 1
             count = int(str(number))

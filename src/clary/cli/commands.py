@@ -8,6 +8,7 @@ import typer
 
 from clary import __version__
 from clary.cli import (
+    alarms,
     audit,
     backup,
     config,
@@ -77,6 +78,7 @@ app.add_typer(own_images.app, name="images", rich_help_panel=MODELS)
 app.command("list", rich_help_panel=MODELS)(resources.list_)
 app.command("describe", rich_help_panel=MODELS)(resources.describe)
 app.command("logs", rich_help_panel=MODELS)(logs.logs)
+app.add_typer(alarms.app, name="alarms", rich_help_panel=MODELS)
 app.command("delete", rich_help_panel=MODELS)(remove.delete)
 app.command("env", rich_help_panel=ACCESS)(env.env)
 app.command("exec", rich_help_panel=ACCESS, context_settings={"allow_interspersed_args": False})(exec.exec_)

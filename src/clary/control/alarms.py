@@ -56,9 +56,7 @@ class AlarmFilter:
 
 async def put_alarm(desk: Desk, caller: Caller, name: str, spec: AlarmSpec, tags: dict[str, str]) -> None:
     """Define an alarm; one that there is keeps its state and its tags. Raises Invalid, NotServed, LimitExceeded."""
-    if isinstance(spec, MetricAlarm):
-        check_metrics(spec)
-    check_alarm(spec)
+    check_spec(spec)
     now_us = desk.clock.now_us()
     uid = desk.ids.ulid(now_us)
 
@@ -232,11 +230,18 @@ async def list_tags(desk: Desk, caller: Caller, arn: str) -> dict[str, str]:
     return await desk.store.read(lambda connection: _tags(connection, _by_arn(connection, caller, arn).uid))
 
 
-def check_metrics(spec: MetricAlarm) -> None:
-    """Raise Invalid or NotServed for a statistic or an expression that cannot be evaluated."""
-    for query in spec.queries:
+def check_spec(spec: AlarmSpec) -> None:
+    """Raise Invalid or NotServed for an alarm that cannot be, or cannot be evaluated."""
+    queries = spec.queries if isinstance(spec, MetricAlarm) else ()
+    for query in queries:
         if query.stat is not None and parse_stat(query.stat.stat) is None:
             raise Invalid(f"The value {query.stat.stat} for parameter Statistic is not supported.")
+    check_alarm(spec)
+    if isinstance(spec, MetricAlarm):
+        _check_expressions(spec)
+
+
+def _check_expressions(spec: MetricAlarm) -> None:
     try:
         expressions = {query.id: compile(query.expression) for query in spec.queries if query.stat is None}
         check([query.id for query in spec.queries if query.stat is not None], expressions)

@@ -14,7 +14,7 @@ from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import print_facts, print_json, print_table
-from clary.domain.alarms import MetricAlarm
+from clary.domain.alarms import MetricAlarm, MetricQuery, MetricStat
 from clary.domain.errors import Invalid
 from clary.domain.objectives import EXAMPLES, Watched, alarm_of, parse_objective
 
@@ -241,7 +241,7 @@ def _watches(alarm: dict[str, Any]) -> str:
         span = f" x {alarm['Period']} s"
     else:
         watched = next(query for query in alarm["Metrics"] if query.get("ReturnData", True))
-        subject, span = str(watched.get("Expression") or watched["Id"]), " periods"
+        subject, span = str(watched.get("Label") or watched.get("Expression") or watched["Id"]), " periods"
     least = alarm.get("DatapointsToAlarm", periods)
     return f"{subject} {sign} {alarm['Threshold']:g} for {least} of {periods}{span}"
 
@@ -256,20 +256,36 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
 
 def _members(alarm: MetricAlarm) -> dict[str, Any]:
     """PutMetricAlarm's members of an alarm on an objective."""
-    stat = alarm.watched.stat
-    assert stat is not None, "an objective is about one metric"
+    watched = alarm.watched.stat
+    queries = [_query(query) for query in alarm.queries]
     return {
-        "Namespace": stat.namespace,
-        "MetricName": stat.metric,
-        "ExtendedStatistic" if stat.stat.startswith("p") else "Statistic": stat.stat,
-        "Dimensions": [{"Name": name, "Value": value} for name, value in stat.dimensions],
-        "Period": stat.period_s,
+        **({"Metrics": queries} if watched is None else _single(watched)),
         "EvaluationPeriods": alarm.evaluation_periods,
         "DatapointsToAlarm": alarm.breaching_min,
         "Threshold": alarm.threshold,
         "ComparisonOperator": alarm.comparison.value,
         "TreatMissingData": alarm.missing.value if alarm.missing else "missing",
         "AlarmDescription": alarm.description or "",
+    }
+
+
+def _metric(stat: MetricStat) -> dict[str, Any]:
+    pairs = [{"Name": name, "Value": value} for name, value in stat.dimensions]
+    return {"Namespace": stat.namespace, "MetricName": stat.metric, "Dimensions": pairs}
+
+
+def _single(stat: MetricStat) -> dict[str, Any]:
+    name = "ExtendedStatistic" if stat.stat.startswith("p") else "Statistic"
+    return {**_metric(stat), name: stat.stat, "Period": stat.period_s}
+
+
+def _query(query: MetricQuery) -> dict[str, Any]:
+    members: dict[str, Any] = {"Id": query.id, "ReturnData": query.returned}
+    if query.stat is None:
+        return {**members, "Expression": query.expression, "Label": query.label}
+    return {
+        **members,
+        "MetricStat": {"Metric": _metric(query.stat), "Period": query.stat.period_s, "Stat": query.stat.stat},
     }
 
 

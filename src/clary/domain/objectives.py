@@ -4,15 +4,16 @@ An objective says how an endpoint should be; its alarm is in ALARM while it is n
 
     SUBJECT OPERATOR NUMBER [UNIT] [for [M of] N (minutes | x PERIOD)]
 
-SUBJECT: `p50` ... `p99.9`, `average`, `max`, `min` (latency of the model, in us, ms or s), `errors`, `5xx`, `4xx` (in %
-of the requests, or their number in a period), `cpu`, `memory` (in %). OPERATOR: `<`, `<=`, `>`, `>=`. PERIOD: `10s`,
-`30s`, `1m`, `5m`, ... Without `for` one minute decides.
+SUBJECT: `p50` ... `p99.9`, `average`, `max`, `min` (latency of the model, in us, ms or s), `errors` (requests that the
+model failed: 5xx, its link broken, out of time), `5xx`, `4xx` (each in % of the requests, or their number in a period),
+`cpu`, `memory` (in %). OPERATOR: `<`, `<=`, `>`, `>=`. PERIOD: `10s`, `30s`, `1m`, `5m`, ... Without `for` one minute
+decides.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clary.domain.alarms import Actions, Comparison, MetricAlarm, MetricQuery, MetricStat, Missing, check_alarm
 from clary.domain.errors import Invalid
@@ -25,7 +26,9 @@ _OBJECTIVE = re.compile(
 )
 _LATENCY_STATS = {"average": "Average", "avg": "Average", "mean": "Average", "max": "Maximum", "min": "Minimum"}
 _US = {"us": 1.0, "µs": 1.0, "ms": 1_000.0, "s": 1_000_000.0}
-_ERRORS = {"errors": "Invocation5XXErrors", "5xx": "Invocation5XXErrors", "4xx": "Invocation4XXErrors"}
+_ERRORS = {"errors": "InvocationModelErrors", "5xx": "Invocation5XXErrors", "4xx": "Invocation4XXErrors"}
+_NOT_ITS_FAULT = {"errors": "Invocation4XXErrors"}
+"""What is taken off: InvocationModelErrors are all answers but 2xx."""
 _USAGE = {"cpu": "CPUUtilization", "memory": "MemoryUtilization"}
 _SERVING, _USING = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
 _VIOLATED = {
@@ -49,6 +52,8 @@ class Objective:
     """The comparison that is true while the objective is missed."""
     threshold: float
     """In the metric's own unit: microseconds, a fraction of the requests, a count, percent."""
+    less: str = ""
+    """A metric whose values are taken off, or none."""
     breaching_min: int = 1
     periods: int = 1
     period_s: int = 60
@@ -80,6 +85,7 @@ def parse_objective(text: str) -> Objective:
         stat=stat,
         violated=_VIOLATED[found["operator"]],
         threshold=float(found["number"]) * scale,
+        less=_NOT_ITS_FAULT.get(subject, ""),
         breaching_min=int(found["m"] or periods),
         periods=periods,
         period_s=period_s,
@@ -91,8 +97,15 @@ def alarm_of(objective: Objective, watched: Watched, actions: Actions | None = N
     config = (("EndpointConfigName", watched.config),) if watched.config else ()
     dimensions = (*config, ("EndpointName", watched.endpoint), ("VariantName", watched.variant))
     stat = MetricStat(objective.namespace, objective.metric, dimensions, objective.period_s, objective.stat)
+    queries: tuple[MetricQuery, ...] = (MetricQuery("m1", stat),)
+    if objective.less:
+        queries = (
+            MetricQuery("missed", expression="m1 - m2", label=objective.text),
+            MetricQuery("m1", stat, returned=False),
+            MetricQuery("m2", replace(stat, metric=objective.less), returned=False),
+        )
     alarm = MetricAlarm(
-        queries=(MetricQuery("m1", stat),),
+        queries=queries,
         evaluation_periods=objective.periods,
         threshold=objective.threshold,
         comparison=objective.violated,
@@ -100,6 +113,7 @@ def alarm_of(objective: Objective, watched: Watched, actions: Actions | None = N
         missing=Missing.NOT_BREACHING,
         description=f"{objective.text} ({watched.endpoint}/{watched.variant})",
         actions=actions or Actions(),
+        simple=not objective.less,
     )
     check_alarm(alarm)
     return alarm

@@ -16,8 +16,8 @@ from clary.domain.objectives import Watched, alarm_of, parse_objective
         ("p50 <= 3 ms", "ModelLatency", "p50", Comparison.GREATER, 3_000.0, (1, 1, 60)),
         ("P99.9<1s", "ModelLatency", "p99.9", Comparison.GREATER_OR_EQUAL, 1e6, (1, 1, 60)),
         ("average < 250 us", "ModelLatency", "Average", Comparison.GREATER_OR_EQUAL, 250.0, (1, 1, 60)),
-        ("errors < 1%", "Invocation5XXErrors", "Average", Comparison.GREATER_OR_EQUAL, 0.01, (1, 1, 60)),
-        ("errors < 5", "Invocation5XXErrors", "Sum", Comparison.GREATER_OR_EQUAL, 5.0, (1, 1, 60)),
+        ("errors < 1%", "InvocationModelErrors", "Average", Comparison.GREATER_OR_EQUAL, 0.01, (1, 1, 60)),
+        ("errors < 5", "InvocationModelErrors", "Sum", Comparison.GREATER_OR_EQUAL, 5.0, (1, 1, 60)),
         ("4xx <= 10 %", "Invocation4XXErrors", "Average", Comparison.GREATER, 0.1, (1, 1, 60)),
         ("cpu < 80%", "CPUUtilization", "Average", Comparison.GREATER_OR_EQUAL, 80.0, (1, 1, 60)),
         ("p99 < 50ms for 3 of 5 minutes", "ModelLatency", "p99", Comparison.GREATER_OR_EQUAL, 50_000.0, (3, 5, 60)),
@@ -60,3 +60,12 @@ def test_its_alarm_watches_the_variant_or_only_a_new_fleet() -> None:
 def test_limits_of_alarms_hold(text: str) -> None:
     with pytest.raises(Invalid):
         alarm_of(parse_objective(text), Watched("e", "v"))
+
+
+def test_errors_are_the_models_failures_without_what_callers_did_wrong() -> None:
+    alarm = alarm_of(parse_objective("errors < 1%"), Watched("churn", "blue"))
+    assert not alarm.simple
+    assert alarm.watched.expression == "m1 - m2"
+    named = {query.id: query.stat.metric for query in alarm.queries if query.stat is not None}
+    assert named == {"m1": "InvocationModelErrors", "m2": "Invocation4XXErrors"}
+    assert alarm.period_s == 60

@@ -232,13 +232,23 @@ async def list_tags(desk: Desk, caller: Caller, arn: str) -> dict[str, str]:
 
 def check_spec(spec: AlarmSpec) -> None:
     """Raise Invalid or NotServed for an alarm that cannot be, or cannot be evaluated."""
-    queries = spec.queries if isinstance(spec, MetricAlarm) else ()
-    for query in queries:
-        if query.stat is not None and parse_stat(query.stat.stat) is None:
-            raise Invalid(f"The value {query.stat.stat} for parameter Statistic is not supported.")
+    if isinstance(spec, MetricAlarm):
+        _check_statistics(spec)
     check_alarm(spec)
     if isinstance(spec, MetricAlarm):
         _check_expressions(spec)
+
+
+def check_metrics(spec: MetricAlarm) -> None:
+    """Raise Invalid or NotServed for a statistic or an expression that cannot be evaluated."""
+    _check_statistics(spec)
+    _check_expressions(spec)
+
+
+def _check_statistics(spec: MetricAlarm) -> None:
+    for query in spec.queries:
+        if query.stat is not None and parse_stat(query.stat.stat) is None:
+            raise Invalid(f"The value {query.stat.stat} for parameter Statistic is not supported.")
 
 
 def _check_expressions(spec: MetricAlarm) -> None:

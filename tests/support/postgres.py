@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -98,10 +99,12 @@ class Cluster:
     def store_address(self) -> Address:
         """A new database with the present schema and no rows: copied from one that was made once."""
         if self._template is None:
-            self._template = self.create()
-            store = PostgresStore(self._template, SystemClock())
-            asyncio.run(store.open())
+            template = self.create()
+            store = PostgresStore(template, SystemClock())
+            with ThreadPoolExecutor(1) as other:  # this thread may run a loop
+                other.submit(lambda: asyncio.run(store.open())).result()
             store.close()
+            self._template = template
         return self.create(template=self._template.url.rpartition("/")[2])
 
     def address(self, database: str) -> Address:

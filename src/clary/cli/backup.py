@@ -16,6 +16,7 @@ from clary.cli.connect import settings_of
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_facts
 from clary.settings import runtime_dir
+from clary.store.address import served_address
 
 if TYPE_CHECKING:
     from clary.store.backup import Manifest
@@ -38,8 +39,9 @@ def backup(
     """
     from clary.store.backup import write_backup
 
-    place = settings_of(home, os.environ).home
-    _show(file, _done(lambda: write_backup(place, file, __version__, secrets=secrets, force=force)))
+    settings = settings_of(home, os.environ)
+    place, store = settings.home, served_address(settings.home, settings.store)
+    _show(file, _done(lambda: write_backup(place, file, __version__, secrets=secrets, force=force, store=store)))
     if not secrets:
         note("Without --secrets: after a restore elsewhere, clients need new keys.")
 
@@ -55,10 +57,11 @@ def restore(
     """
     from clary.store.restore import restore as restore_from
 
-    place = settings_of(home, os.environ).home
+    settings = settings_of(home, os.environ)
+    place, store = settings.home, served_address(settings.home, settings.store)
     if _control_runs(runtime_dir(place)):
         raise CliError(Exit.REFUSED, f"Clary serves {place}.", "Stop it first, or restore into another --home.")
-    manifest = _done(lambda: restore_from(place, file, force=force))
+    manifest = _done(lambda: restore_from(place, file, force=force, store=store))
     _show(place, manifest)
     if not manifest.secrets and not (place / "secrets" / "kek").exists():
         note("The backup has no secrets: the next start makes a new root key; create the others with `clary keys`.")
@@ -66,9 +69,12 @@ def restore(
 
 def _done(work: Callable[[], Manifest]) -> Manifest:
     from clary.store.backup import BackupError
+    from clary.store.base import StoreFormatError, StoreUnavailableError
 
     try:
         return work()
+    except (StoreFormatError, StoreUnavailableError) as error:
+        raise CliError(Exit.REFUSED, str(error)) from None
     except BackupError as error:
         raise CliError(Exit.REFUSED, str(error), error.remedy) from None
     except OSError as error:

@@ -20,6 +20,7 @@ from clary.cli.checks import Check, State
 from clary.cli.connect import read_json, settings_of
 from clary.cli.exit_codes import Exit
 from clary.cli.output import print_json, print_table
+from clary.store.address import Address, served_address
 
 FREE_BYTES_LOW = 2 * 1024**3
 FREE_BYTES_TOO_LOW = 200 * 1024**2
@@ -41,7 +42,8 @@ def doctor(home: options.Home = None, as_json: options.AsJson = False) -> None:
     Status 11 on a problem.
     """
     settings = settings_of(home, os.environ)
-    checks = list(all_checks(settings.home, settings.host, settings.port))
+    store = served_address(settings.home, settings.store)
+    checks = list(all_checks(settings.home, settings.host, settings.port, store))
     worst = Exit.UNHEALTHY if any(check.state is State.PROBLEM for check in checks) else Exit.OK
     if as_json:
         shown = [{"name": c.name, "state": c.state.value, "found": c.found, "remedy": c.remedy} for c in checks]
@@ -54,8 +56,8 @@ def doctor(home: options.Home = None, as_json: options.AsJson = False) -> None:
     raise typer.Exit(worst)
 
 
-def all_checks(home: Path, host: str, port: int) -> Iterator[Check]:
-    """Every check, the cheapest first."""
+def all_checks(home: Path, host: str, port: int, store: Address | None = None) -> Iterator[Check]:
+    """Every check, the cheapest first. `store`: where it is, if not in HOME."""
     yield python_version(sys.version_info[:3])
     yield from libraries(LIBRARIES)
     yield machine_checks.builder()
@@ -65,6 +67,8 @@ def all_checks(home: Path, host: str, port: int) -> Iterator[Check]:
     yield from private_files(home)
     yield disk(home)
     yield from machine_checks.home_contents(home)
+    if store is not None:
+        yield machine_checks.store(store)
     yield from machine_checks.clock(home)
     yield socket_folder(home)
     yield server_or_port(home, host, port)

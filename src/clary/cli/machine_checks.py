@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from clary.agent.home import FORMAT
 from clary.cli.checks import Check, State
+from clary.store.address import Address
 
 OPEN_FILES_LOW = 4096
 """Hard limit below which some thousand idle connections fill a router."""
@@ -124,6 +125,17 @@ def database(path: Path) -> Check:
         else "Stop the server, keep a copy of HOME, and restore the file from a backup."
     )
     return Check(path.name, State.PROBLEM, f"{path} is damaged: {verdict}", remedy)
+
+
+def store(address: Address) -> Check:
+    """A store on PostgreSQL: whether it answers and is Clary's."""
+    from clary.store.base import StoreFormatError, StoreUnavailableError
+    from clary.store.transfer import facts_of
+
+    try:
+        return Check("store", State.OK, f"{address}: {facts_of(address)}")
+    except (StoreFormatError, StoreUnavailableError) as error:
+        return Check("store", State.PROBLEM, str(error), "Start or mend the database, or look at --store.")
 
 
 def shell(environ: Mapping[str, str], url: str) -> Iterator[Check]:

@@ -6,7 +6,8 @@ of the store held up for the moment that it takes, the rest is linked and both d
 transaction. All copying comes after that.
 
 The file is a tar: `format`, `clary.db`, `buckets/`, `artifacts/`, `secrets/`, and at its end `manifest.json` with the
-size and the SHA-256 of each, so that a file cut short is known as such.
+size and the SHA-256 of each, so that a file cut short is known as such. `clary.db` also holds the rows of a store on
+PostgreSQL (store/transfer.py).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import sqlite3
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +33,8 @@ from typing import BinaryIO
 from clary.agent.home import FORMAT as HOME_FORMAT
 from clary.objects.blobs import BUCKET_FILE
 from clary.objects.recovery import INDEX_FILE
+from clary.store.address import FILE as ADDRESS_FILE
+from clary.store.address import Address
 
 BACKUP_FORMAT = 1
 """Of the archive; `restore` refuses a newer one."""
@@ -76,12 +80,15 @@ class Manifest:
         return sum(one.size for one in self.files.values())
 
 
-def write_backup(home: Path, file: Path, version: str, *, secrets: bool, force: bool) -> Manifest:
+def write_backup(
+    home: Path, file: Path, version: str, *, secrets: bool, force: bool, store: Address | None = None
+) -> Manifest:
     """Write the archive `file`, readable by its owner only, durably and at once under its name. Blocking.
 
-    Raises BackupError where `home` is none of Clary's, `file` exists (unless `force`), or another backup runs.
+    `store`: where the store is, if not in `home`. Raises BackupError where `home` is none of Clary's, `file` exists
+    (unless `force`), or another backup runs; StoreUnavailableError, StoreFormatError of a store elsewhere.
     """
-    if not (home / "clary.db").is_file():
+    if store is None and not (home / "clary.db").is_file():
         raise BackupError(f"{home} has no clary.db: no Clary has served there.", "Name its folder with --home.")
     if file.exists() and not force:
         raise BackupError(f"{file} exists.", "Choose another name, or replace it with --force.")
@@ -89,9 +96,10 @@ def write_backup(home: Path, file: Path, version: str, *, secrets: bool, force: 
         sweep(home, STAGE)
         stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=home))
         try:
-            snapshot(home, stage)
+            snapshot(home, stage, store)
             if secrets and (home / "secrets").is_dir():
-                shutil.copytree(home / "secrets", stage / "secrets")
+                # Where this server's store is concerns no other.
+                shutil.copytree(home / "secrets", stage / "secrets", ignore=shutil.ignore_patterns(ADDRESS_FILE))
             return _archive(stage, file, version, secrets=secrets)
         finally:
             remove_tree(stage)
@@ -114,7 +122,7 @@ def sweep(home: Path, prefix: str) -> None:
         remove_tree(left)
 
 
-def snapshot(home: Path, stage: Path) -> None:
+def snapshot(home: Path, stage: Path, store: Address | None = None) -> None:
     """One moment of `home` in the folder `stage` of the same file system: links, and copies of the databases."""
     (stage / "format").write_text(f"{HOME_FORMAT}\n")
     for name in ("buckets", "artifacts"):
@@ -124,17 +132,32 @@ def snapshot(home: Path, stage: Path) -> None:
     index = home / "buckets" / INDEX_FILE
     with contextlib.ExitStack() as pinned:
         with contextlib.ExitStack() as held:
-            views = []
+            copies = []
             if index.is_file():
                 held.enter_context(_writers_held(index))
                 _link_blobs(home / "buckets", stage / "buckets")
-                views.append((pinned.enter_context(_view(index)), stage / "buckets" / INDEX_FILE))
-            held.enter_context(_writers_held(home / "clary.db"))
+                copies.append((pinned.enter_context(_view(index)), stage / "buckets" / INDEX_FILE))
+            held.enter_context(_store_held(home, store))
             _link_artifacts(home / "artifacts", stage / "artifacts")
-            views.append((pinned.enter_context(_view(home / "clary.db")), stage / "clary.db"))
-        for view, target in views:
-            with contextlib.closing(sqlite3.connect(target)) as copy:
-                view.backup(copy)
+            copies.append((pinned.enter_context(_store_view(home, store)), stage / "clary.db"))
+        for copy, target in copies:
+            copy(target)
+
+
+def _store_held(home: Path, store: Address | None) -> AbstractContextManager[None]:
+    if store is None:
+        return _writers_held(home / "clary.db")
+    from clary.store.transfer import writers_held
+
+    return writers_held(store, LOCK_TIMEOUT_S)
+
+
+def _store_view(home: Path, store: Address | None) -> AbstractContextManager[Callable[[Path], None]]:
+    if store is None:
+        return _view(home / "clary.db")
+    from clary.store.transfer import pinned
+
+    return pinned(store)
 
 
 @contextlib.contextmanager
@@ -147,13 +170,18 @@ def _writers_held(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _view(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that sees the database as it is now, whatever is committed later."""
+def _view(path: Path) -> Iterator[Callable[[Path], None]]:
+    """The database as it is now, whatever is committed later: a function that copies it into a file."""
     with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         # A snapshot begins with the first read.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        yield connection
+
+        def copy(target: Path) -> None:
+            with contextlib.closing(sqlite3.connect(target)) as new:
+                connection.backup(new)
+
+        yield copy
 
 
 def _link_blobs(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -23,6 +23,7 @@ from clary.agent.home import RESTORING
 from clary.objects.blobs import Blobs, sync_folder
 from clary.objects.index import Index
 from clary.objects.recovery import INDEX_FILE
+from clary.store.address import Address
 from clary.store.backup import BACKUP_FORMAT, MANIFEST, BackupError, Held, Manifest, alone, remove_tree, sweep
 from clary.store.migrate import STEPS
 
@@ -37,17 +38,16 @@ _BLOCK_BYTES = 1024 * 1024
 _MANIFEST_BYTES_MAX = 1024**3
 
 
-def restore(home: Path, file: Path, *, force: bool) -> Manifest:
-    """Put the archive `file` in the place of what `home` holds. Blocking.
+def restore(home: Path, file: Path, *, force: bool, store: Address | None = None) -> Manifest:
+    """Put the archive `file` in the place of what `home` holds. Blocking. `store`: where the rows go, if elsewhere.
 
     Raises BackupError where a server runs there, where it holds anything (unless `force`), and where the archive is
-    damaged, incomplete or of a newer Clary: then nothing is changed. Secrets of `home` stay where it brings none.
+    damaged, incomplete or of a newer Clary; StoreUnavailableError and StoreFormatError of a store elsewhere: then
+    nothing is changed. Secrets of `home` stay where it brings none.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _no_server(home), alone(home):
-        occupied = [name for name in ("clary.db", "buckets", "artifacts") if (home / name).exists()]
-        if occupied and not force:
-            raise BackupError(f"{home} is in use: it has {', '.join(occupied)}.", "Replace them with --force.")
+        _refuse_occupied(home, store, force=force)
         for prefix in (STAGE, OLD):
             sweep(home, prefix)
         stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=home))
@@ -56,10 +56,38 @@ def restore(home: Path, file: Path, *, force: bool) -> Manifest:
             _check_store(stage / "clary.db")
             _check_objects(stage / "buckets")
             _seal(stage)
-            _exchange(home, stage)
+            with _store_filled(stage, store) as commit:
+                _exchange(home, stage, commit)
         finally:
             remove_tree(stage)
     return manifest
+
+
+def _refuse_occupied(home: Path, store: Address | None, *, force: bool) -> None:
+    if force:
+        return
+    here = ("clary.db", "buckets", "artifacts") if store is None else ("buckets", "artifacts")
+    occupied = [name for name in here if (home / name).exists()]
+    if occupied:
+        raise BackupError(f"{home} is in use: it has {', '.join(occupied)}.", "Replace them with --force.")
+    if store is not None:
+        from clary.store.transfer import used
+
+        if used(store):
+            raise BackupError(f"The store {store} is in use: it has a Clary's tables.", "Replace them with --force.")
+
+
+@contextlib.contextmanager
+def _store_filled(stage: Path, store: Address | None) -> Iterator[Callable[[], None]]:
+    """What makes the store that of the archive, once HOME's files are: nothing where it is one of them."""
+    if store is None:
+        yield lambda: None
+        return
+    from clary.store.transfer import filled
+
+    with filled(store, stage / "clary.db") as commit:
+        (stage / "clary.db").unlink()
+        yield commit
 
 
 @contextlib.contextmanager
@@ -169,8 +197,8 @@ def _seal(stage: Path) -> None:
             path.chmod(0o555)
 
 
-def _exchange(home: Path, stage: Path) -> None:
-    """What is in `stage` takes the place of its namesakes in `home`; the format comes last."""
+def _exchange(home: Path, stage: Path, commit: Callable[[], None]) -> None:
+    """What is in `stage` takes the place of its namesakes in `home`; then `commit` is called; the format comes last."""
     old = Path(tempfile.mkdtemp(prefix=OLD, dir=home))
     note = old / "format.new"
     with note.open("w") as out:
@@ -180,12 +208,14 @@ def _exchange(home: Path, stage: Path) -> None:
     note.replace(home / "format")
     sync_folder(home)
     arriving = [name for name in _TOPS if name != "format" and (stage / name).exists()]
-    for name in (*arriving, *_STALE):
+    stale = _STALE if "clary.db" in arriving else ("run",)
+    for name in (*arriving, *stale):
         if (home / name).exists():
             (home / name).rename(old / name)
     for name in arriving:
         (stage / name).rename(home / name)
     sync_folder(home)
+    commit()
     (stage / "format").replace(home / "format")
     sync_folder(home)
     remove_tree(old)

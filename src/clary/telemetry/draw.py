@@ -16,6 +16,7 @@ import json
 import sys
 import warnings
 from datetime import datetime, timedelta, timezone
+from importlib import import_module
 from typing import Any
 
 DPI = 100
@@ -25,11 +26,8 @@ MARK = "#d62728"
 
 def draw(spec: dict[str, Any]) -> bytes:
     """The image; ImportError where matplotlib is not there."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
+    import_module("matplotlib").use("Agg")
+    pyplot = import_module("matplotlib.pyplot")
     with pyplot.style.context("dark_background" if spec["dark"] else "default"):
         figure = pyplot.figure(figsize=(spec["width"] / DPI, spec["height"] / DPI), dpi=DPI)
         if spec["title"]:
@@ -58,8 +56,7 @@ def _single(figure: Any, spec: dict[str, Any]) -> None:
 
 
 def _graph(figure: Any, spec: dict[str, Any]) -> None:
-    from matplotlib import dates
-
+    dates = import_module("matplotlib.dates")
     axes = {False: figure.add_subplot()}
     if any(line["right"] for line in spec["lines"]) or any(mark["right"] for mark in spec["horizontal"]):
         axes[True] = axes[False].twinx()

@@ -21,6 +21,8 @@ FAILURE_REASON_CHARS_MAX = 1024
 SPOT_WAIT_TEXT = "MaxWaitTimeInSeconds must be given, and not be below MaxRuntimeInSeconds, for managed spot training."
 PROGRAM = "sagemaker_program"
 SUBMIT_DIRECTORY = "sagemaker_submit_directory"
+DRIVERS = "sm_drivers"
+"""Channel of the driver that SageMaker SDK 3's ModelTrainer uploads, with `sourcecode.json`: which script is to run."""
 
 
 class JobStatus(enum.Enum):
@@ -152,8 +154,15 @@ class TrainingSpec:
     """Of `hyperparameters`, those that its tuning job chose."""
     parallel: int = 1
     """How many of its tuning job's trainings share this machine's cores."""
+    driven: bool = False
+    """By the driver that SageMaker SDK 3's ModelTrainer uploads: what is to run stands in its channel DRIVERS."""
     kept: dict[str, str] = field(default_factory=dict)
     """Members that are kept and returned without effect: name to JSON text, as given."""
+
+    @property
+    def scripted(self) -> bool:
+        """Whether a script trains; otherwise the algorithm of the image."""
+        return self.driven or bool(self.program)
 
     @property
     def program(self) -> str:
@@ -233,6 +242,10 @@ def _check_channels(channels: tuple[Channel, ...]) -> None:
 
 
 def _check_script(spec: TrainingSpec) -> None:
+    if spec.driven:
+        if DRIVERS not in [channel.name for channel in spec.channels]:
+            raise Invalid(f"ContainerArguments name the driver of a channel '{DRIVERS}', which InputDataConfig lacks.")
+        return
     if not spec.program:
         if spec.runtime != "xgboost":
             raise Invalid(
@@ -327,7 +340,7 @@ BUILT_IN_METRICS = (
 def metrics_of(spec: TrainingSpec) -> dict[str, str]:
     """Metric name to regular expression: the job's own, and before them those that the algorithm brings along."""
     own = {metric.name: metric.regex for metric in spec.metrics}
-    if spec.program:
+    if spec.scripted:
         return own
     number = r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)"
     built_in = {

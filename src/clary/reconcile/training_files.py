@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from clary.artifacts.base import Keyed, Limits
 from clary.artifacts.unpack import unpack
 from clary.domain.errors import ArtifactError, DomainError, NotFound
 from clary.domain.instance_types import INSTANCE_TYPES
-from clary.domain.training import Channel, metrics_of, output_key, threads_of
+from clary.domain.training import DRIVERS, Channel, metrics_of, output_key, threads_of
 from clary.environments.store import Environments
 from clary.store.training import TrainingJob
 from clary.worker import trainer_options as trainer
@@ -27,6 +27,7 @@ _MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 _URL = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)", re.DOTALL)
 _CODE = "code"
 _ARCHIVE = "sourcedir.tar.gz"
+_REQUIREMENTS = "requirements.txt"
 
 
 class Objects(Protocol):
@@ -85,7 +86,7 @@ def stage(objects: Objects, ground: Ground, job: TrainingJob) -> None:
         _fetch_channel(objects, channel, data / channel.name, job.scope.region)
     code = _stage_code(objects, job, folder / trainer.ML)
     spec = job.spec
-    python = _interpreter(ground, job, folder / trainer.ML / code) if spec.program else ground.python
+    python = _interpreter(ground, job, folder / trainer.ML / code.folder) if code.needs else ground.python
     kind = INSTANCE_TYPES.get(spec.instance_type)
     trainer.write_options(
         folder,
@@ -96,9 +97,9 @@ def stage(objects: Objects, ground: Ground, job: TrainingJob) -> None:
             region=job.scope.region,
             runtime=spec.runtime,
             image_tag=spec.image_tag,
-            program=spec.program,
-            code=code,
-            submit_directory=spec.submit_directory,
+            program=code.program,
+            code=code.folder,
+            submit_directory=code.where,
             python=python,
             instance_type=spec.instance_type,
             threads=threads_of(ground.cores, spec.parallel, kind.vcpus if kind else 0),
@@ -195,33 +196,81 @@ def _split(url: str) -> tuple[str, str]:
 # -- code --------------------------------------------------------------------------------------------------------------
 
 
-def _stage_code(objects: Objects, job: TrainingJob, ml: Path) -> str:
-    """Unpack the code of script mode; its folder below `ml`, empty in algorithm mode."""
+@dataclass(frozen=True)
+class _Code:
+    """What script mode runs; all empty in algorithm mode."""
+
+    program: str = ""
+    folder: str = ""
+    """Below `ml`."""
+    where: str = ""
+    """As the user gave it."""
+    needs: bool = False
+    """Whether the folder's requirements are to be looked at."""
+
+
+def _stage_code(objects: Objects, job: TrainingJob, ml: Path) -> _Code:
+    """Unpack the code of script mode."""
     spec = job.spec
-    if not spec.program:
-        return ""
-    folder = ml / _CODE
-    folder.mkdir()
-    where = spec.submit_directory
-    if where.startswith("s3://"):
-        bucket, key = _split(where)
-        try:
-            with objects.open(bucket, key) as stream:
-                unpack(stream, folder, Limits())
-        except NotFound:
-            raise InputError(f"ClientError: There is no code at {where}.") from None
-        except ArtifactError as error:
-            raise InputError(f"ClientError: The code at {where} cannot be used: {error.cause} {error.remedy}") from None
-        below = _CODE
-    else:
-        below = _from_channel(ml, where, folder)
-    entry = ml / below / spec.program
-    if not entry.is_file():
-        there = ", ".join(sorted(path.name for path in (ml / below).iterdir())[:10])
+    if not spec.scripted:
+        return _Code()
+    (ml / _CODE).mkdir()
+    code = _driven(ml) if spec.driven else _submitted(objects, job, ml)
+    if not (ml / code.folder / code.program).is_file():
+        there = ", ".join(sorted(path.name for path in (ml / code.folder).iterdir())[:10])
         raise InputError(
-            f"AlgorithmError: The entry point {spec.program} is not in {where}, which holds: {there or 'nothing'}."
+            f"AlgorithmError: The entry point {code.program} is not in {code.where}, which holds: {there or 'nothing'}."
         )
-    return below
+    return code
+
+
+def _submitted(objects: Objects, job: TrainingJob, ml: Path) -> _Code:
+    """Code by sagemaker_submit_directory."""
+    program, where = job.spec.program, job.spec.submit_directory
+    if not where.startswith("s3://"):
+        return _Code(program, _from_channel(ml, where, ml / _CODE), where, needs=True)
+    bucket, key = _split(where)
+    try:
+        with objects.open(bucket, key) as stream:
+            unpack(stream, ml / _CODE, Limits())
+    except NotFound:
+        raise InputError(f"ClientError: There is no code at {where}.") from None
+    except ArtifactError as error:
+        raise InputError(f"ClientError: The code at {where} cannot be used: {error.cause} {error.remedy}") from None
+    return _Code(program, _CODE, where, needs=True)
+
+
+def _driven(ml: Path) -> _Code:
+    """Code as SDK 3's ModelTrainer uploads it: a channel `code`, and beside its driver what of it is to run.
+
+    The driver itself is not run: its paths are those of a container, and what it does is what script mode does.
+    """
+    drivers = ml / "input" / "data" / DRIVERS
+    told = _document(drivers / "sourcecode.json")
+    program, source = told.get("entry_script") or "", told.get("source_dir") or ""
+    if told.get("command") or not program:
+        raise InputError("ClientError: SourceCode.command is not served; give entry_script, a .py or .sh file.")
+    if _document(drivers / "distributed.json"):
+        raise InputError("ClientError: A distributed training is not served: a job runs on one instance.")
+    needs = told.get("requirements")
+    if needs not in (None, "", "auto", _REQUIREMENTS):
+        raise InputError(f"ClientError: SourceCode.requirements {needs!r} is not served; name it {_REQUIREMENTS}.")
+    if not program or ".." in program.split("/") or program.startswith("/"):
+        raise InputError(f"ClientError: The entry script {program!r} is not a path below source_dir.")
+    where = f"/opt/ml/input/data/{_CODE}"
+    packed = source.rpartition("/")[2] if source.endswith(".tar.gz") else ""
+    return _Code(program, _from_channel(ml, f"{where}/{packed}".rstrip("/"), ml / _CODE), where, needs=bool(needs))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """A JSON object that came with a channel; empty where there is none."""
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise InputError(f"ClientError: {path.name} of channel {DRIVERS} is not JSON.") from None
+    return document if isinstance(document, dict) else {}
 
 
 def _from_channel(ml: Path, where: str, folder: Path) -> str:

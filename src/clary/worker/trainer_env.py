@@ -117,10 +117,26 @@ def variables(options: TrainerOptions, ml: Path) -> dict[str, str]:
         "SM_USER_ARGS": arguments(own),
         "SM_USER_ENTRY_POINT": options.program,
     }
+    values.update(_of_model_trainer(options, ml))
     values.update({f"SM_CHANNEL_{name.upper().replace('-', '_')}": str(data / name) for name in options.channels})
     values.update({f"SM_HP_{name.upper().replace('-', '_')}": value for name, value in own.items()})
     values["SM_TRAINING_ENV"] = training_env(values, ml)
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+
+
+def _of_model_trainer(options: TrainerOptions, ml: Path) -> dict[str, Any]:
+    """What the driver of SageMaker SDK 3's ModelTrainer sets besides (its scripts/environment.py)."""
+    return {
+        "SM_CURRENT_HOST_RANK": 0,
+        "SM_ENTRY_SCRIPT": options.program,
+        "SM_HOST_COUNT": 1,
+        "SM_INPUT_DATA_DIR": str(ml / "input" / "data"),
+        "SM_MASTER_ADDR": HOST,
+        "SM_MASTER_PORT": 7777,
+        "SM_NUM_NEURONS": 0,
+        "SM_OUTPUT_FAILURE": str(ml / "output" / "failure"),
+        "SM_SOURCE_DIR": str(ml / options.code),
+    }
 
 
 def training_env(values: Mapping[str, Any], ml: Path) -> dict[str, Any]:

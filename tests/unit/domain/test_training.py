@@ -44,6 +44,7 @@ SCRIPT = {"sagemaker_program": '"train.py"', "sagemaker_submit_directory": '"s3:
 def test_a_plain_job_passes() -> None:
     check_training(SPEC)
     check_training(replace(SPEC, runtime="sklearn", hyperparameters=SCRIPT, channels=()))
+    check_training(replace(SPEC, runtime="sklearn", driven=True, channels=(Channel("sm_drivers", "s3://b/d"),)))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ def test_a_plain_job_passes() -> None:
         ({"channels": ()}, "needs a channel named 'train'"),
         ({"channels": (Channel("a", "s3://b"), Channel("a", "s3://c"))}, "more than once"),
         ({"channels": (Channel("a", "https://b"),)}, "not an s3:// address"),
+        ({"driven": True}, "the driver of a channel 'sm_drivers', which InputDataConfig lacks"),
         ({"channels": (Channel("..", "s3://b"),)}, "cannot be named"),
         ({"channels": (Channel("a", "s3://b", input_mode="FastFile"),)}, "InputMode FastFile"),
         ({"channels": (Channel("a", "s3://b", input_mode="Pipe"),)}, "InputMode Pipe"),

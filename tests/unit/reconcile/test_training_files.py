@@ -146,6 +146,56 @@ def test_code_that_cannot_be(ground: files.Ground, content: bytes | None, text: 
         files.stage(objects, ground, job(runtime="sklearn", hyperparameters=SCRIPT, channels=()))
 
 
+def driven(source: dict[str, object], **files_: bytes) -> tuple[Objects, dict[str, object]]:
+    """What SDK 3's ModelTrainer uploads: its driver's channel, and the code's."""
+    drivers = {"drivers/sourcecode.json": json.dumps(source).encode(), "drivers/distributed.json": b"{}"}
+    code = {f"code/{name.replace('__', '.')}": content for name, content in files_.items()}
+    channels = (Channel("sm_drivers", "s3://b/drivers/"), Channel("code", "s3://b/code/"))
+    return Objects(b={**drivers, **code}), {"runtime": "sklearn", "driven": True, "channels": channels}
+
+
+def test_a_driven_job_runs_its_entry_script(ground: files.Ground) -> None:
+    objects, change = driven({"entry_script": "train.py", "source_dir": "/home/me/code"}, train__py=b"pass")
+    files.stage(objects, ground, job(**change))
+    options = told.read_options(files.folder_of(ground, "u"))
+    assert (options.program, options.code, options.python) == ("train.py", "input/data/code", "/python")
+    assert options.metrics == {}
+    source = {"entry_script": "train.py", "source_dir": "/home/me/my.tar.gz", "requirements": "requirements.txt"}
+    objects, change = driven(source, my__tar__gz=packed({"train.py": "pass"}))
+    files.stage(objects, ground, job(**change))
+    assert told.read_options(files.folder_of(ground, "u")).code == "code"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ({"command": "make train", "entry_script": "train.py"}, "SourceCode.command is not served"),
+        ({}, "give entry_script"),
+        ({"entry_script": "../train.py"}, "not a path below source_dir"),
+        ({"entry_script": "train.py", "requirements": "more.txt"}, "requirements 'more.txt' is not served"),
+        (
+            {"entry_script": "other.py"},
+            "The entry point other.py is not in /opt/ml/input/data/code, which holds: train",
+        ),
+    ],
+)
+def test_a_driven_job_that_cannot_be(ground: files.Ground, source: dict[str, object], text: str) -> None:
+    objects, change = driven(source, train__py=b"pass")
+    with pytest.raises(files.InputError, match=text):
+        files.stage(objects, ground, job(**change))
+
+
+def test_a_distributed_or_broken_driver_is_refused(ground: files.Ground) -> None:
+    for name, content, text in (
+        ("distributed", b'{"process_count_per_node": 2}', "distributed training is not served"),
+        ("sourcecode", b"{", "sourcecode.json of channel sm_drivers is not JSON"),
+    ):
+        objects, change = driven({"entry_script": "train.py"}, train__py=b"pass")
+        objects.buckets["b"][f"drivers/{name}.json"] = content
+        with pytest.raises(files.InputError, match=text):
+            files.stage(objects, ground, job(**change))
+
+
 def test_what_was_made_is_delivered(ground: files.Ground) -> None:
     folder = files.folder_of(ground, "u")
     folder.mkdir(parents=True)

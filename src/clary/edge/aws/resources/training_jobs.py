@@ -19,6 +19,9 @@ from clary.kit.clock import MICROS
 from clary.runtimes.images import parse_image
 from clary.store.training import TrainingJob
 
+_DRIVER = "/opt/ml/input/data/sm_drivers/sm_train.sh"
+DRIVER_COMMAND = ["/bin/bash", "-c", f"chmod +x {_DRIVER} && {_DRIVER}"]
+"""Entrypoint and arguments that the ModelTrainer of SageMaker SDK 3 gives (sagemaker.train.constants)."""
 KEPT = (
     "AlgorithmSpecification",
     "InputDataConfig",
@@ -99,13 +102,14 @@ JOB_NOTES = {
     "EnableManagedSpotTraining": "There is no spot market: the job runs as any other.",
     "CheckpointConfig": "No instance is taken away; the folder checkpoints survives a restart of the job, not its end.",
 }
+_COMMAND = "As the ModelTrainer of SageMaker SDK 3 gives it, for a script of its own; any other command is refused."
 CREATE_FIELDS = {
     "TrainingJobName": _S,
     "HyperParameters": _S,
     **JOB_FIELDS,
     "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries": _K,
-    "AlgorithmSpecification.ContainerEntrypoint": _R,
-    "AlgorithmSpecification.ContainerArguments": _R,
+    "AlgorithmSpecification.ContainerEntrypoint": _S,
+    "AlgorithmSpecification.ContainerArguments": _S,
     "AlgorithmSpecification.TrainingImageConfig": _K,
     "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAuthConfig": _R,
     "Tags": _S,
@@ -125,8 +129,8 @@ CREATE_FIELDS = {
 CREATE_NOTES = {
     **JOB_NOTES,
     "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries": "Only the last value of each metric is kept.",
-    "AlgorithmSpecification.ContainerEntrypoint": "Clary runs no image; give a script by sagemaker_program.",
-    "AlgorithmSpecification.ContainerArguments": "Clary runs no image; give a script by sagemaker_program.",
+    "AlgorithmSpecification.ContainerEntrypoint": _COMMAND,
+    "AlgorithmSpecification.ContainerArguments": _COMMAND,
     "AlgorithmSpecification.TrainingImageConfig": "Clary pulls no image: the tag selects the behaviour.",
     "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAuthConfig": "Clary pulls no image.",
     "DebugHookConfig": "The debugger's hook does not run here; SDKs send this by default.",
@@ -227,8 +231,17 @@ def spec_of(members: Members, hyperparameters: dict[str, str]) -> TrainingSpec:
         spot=members.get("EnableManagedSpotTraining", False),
         network_isolation=members.get("EnableNetworkIsolation", False),
         traffic_encryption=members.get("EnableInterContainerTrafficEncryption", False),
+        driven=_is_driven(algorithm),
         kept=kept,
     )
+
+
+def _is_driven(algorithm: Mapping[str, Any]) -> bool:
+    """Whether the SDK's own driver is to run a script; NotServed for any other command of the container's."""
+    command = [*algorithm.get("ContainerEntrypoint", ()), *algorithm.get("ContainerArguments", ())]
+    if command and command != DRIVER_COMMAND:
+        raise NotServed("A command for the container", "Clary runs no image; give a script by sagemaker_program.")
+    return bool(command)
 
 
 def output_members(output: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from clary.artifacts.foreign import Mount, parse_mount
 from clary.store.address import Address, parse_address
+from clary.telemetry.otlp_options import OtlpOptions, check_endpoint, options_of
 
 ACCOUNT_DEFAULT = "123456789012"
 PORT_DEFAULT = 8430
@@ -61,6 +62,8 @@ class Settings:
     """Buckets that lie in other object stores: artifacts come from them, outputs go there."""
     model_roots: tuple[Path, ...] = ()
     """Folders below which `file:///` addresses of models may point. Empty: none may."""
+    otlp_endpoint: str = ""
+    """Where telemetry goes by OpenTelemetry's protocol over HTTP, as `http://127.0.0.1:4318`. Empty: nowhere."""
     store: Address | None = None
     """A PostgreSQL database that takes the place of HOME/clary.db, as `postgresql://USER@HOST/DATABASE`."""
 
@@ -161,6 +164,10 @@ def _folders(text: str) -> tuple[Path, ...]:
     return folders
 
 
+def _otlp_endpoint(text: str) -> str:
+    return check_endpoint(text) if text else ""
+
+
 def _store(text: str) -> Address | None:
     return parse_address(text) if text else None
 
@@ -178,6 +185,7 @@ OPTIONS = (
     _Option("hosts", ("CLARY_HOSTS",), "", _hosts),
     _Option("object_store", ("CLARY_OBJECT_STORE",), "", _mounts),
     _Option("model_roots", ("CLARY_MODEL_ROOTS",), "", _folders),
+    _Option("otlp_endpoint", ("CLARY_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"), "", _otlp_endpoint),
     _Option("store", ("CLARY_STORE",), "", _store, secret=True),
 )
 
@@ -211,6 +219,26 @@ def resolve(
             " Use --auth sigv4 with it, or bind 127.0.0.1."
         )
     return settings, origins
+
+
+def otlp_options(settings: Settings, environ: Mapping[str, str] | None = None) -> OtlpOptions | None:
+    """What is exported by OpenTelemetry's protocol: OTEL_... variables count. Raises SettingError."""
+    try:
+        options = options_of(settings.otlp_endpoint, os.environ if environ is None else environ)
+    except ValueError as error:
+        raise SettingError(f"{error}.") from None
+    if options is not None and not _has_otlp():
+        raise SettingError(
+            "Exporting telemetry by OTLP needs the package opentelemetry-proto: pip install 'clary[otel]'."
+        )
+    return options
+
+
+def _has_otlp() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.proto.trace") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _pick(

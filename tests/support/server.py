@@ -61,7 +61,7 @@ class Server:
 
     def start(self) -> None:
         """Start and wait until it says it is ready."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLARY_"))}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLARY_", "OTEL_"))}
         env |= self._environ
         argv = [sys.executable, "-m", "clary.cli.main", "serve", "--home", str(self.home), "--port", str(self.port)]
         out = self.home / "serve.out"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clary.settings import SettingError, make_private_folder, resolve, runtime_dir
+from clary.settings import SettingError, make_private_folder, otlp_options, resolve, runtime_dir
 
 
 def toml(folder: Path, text: str) -> Path:
@@ -30,6 +30,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
         "hosts": "default",
         "object_store": "default",
         "model_roots": "default",
+        "otlp_endpoint": "default",
         "store": "default",
     }
 
@@ -47,11 +48,29 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
         ({"object_store": "minio:9000"}, "not of the form s3://BUCKET"),
         ({"model_roots": "models"}, "absolute folders"),
         ({"model_roots": "/"}, "absolute folders"),
+        ({"otlp_endpoint": "collector:4318"}, "is not an address such as http://127.0.0.1:4318"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(flags: dict[str, str], says: str) -> None:
     with pytest.raises(SettingError, match=says):
         resolve(flags, {})
+
+
+def test_the_environment_of_opentelemetry_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    settings, origins = resolve({}, env)
+    assert settings.otlp_endpoint == "http://collector:4318"
+    assert {o.option: o.source for o in origins}["otlp_endpoint"] == "OTEL_EXPORTER_OTLP_ENDPOINT"
+    options = otlp_options(settings, env)
+    assert options is not None
+    assert options.traces is not None
+    assert options.traces.url == "http://collector:4318/v1/traces"
+    assert otlp_options(resolve({}, {})[0], {}) is None
+    with pytest.raises(SettingError, match="OTEL_EXPORTER_OTLP_PROTOCOL = 'grpc' is not served; http/protobuf is"):
+        otlp_options(settings, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SettingError, match=r"pip install 'clary\[otel\]'"):
+        otlp_options(settings, env)
 
 
 def test_a_typo_in_the_file_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from clary.artifacts.fetch import Artifacts
 from clary.artifacts.shared import FileRoots
 from clary.assembly.base import Base
-from clary.assembly.telemetry import Telemetry, make_telemetry
+from clary.assembly.telemetry import Telemetry, make_telemetry, spans_wanted
 from clary.control.audit import Auditor
 from clary.control.log_groups import LogKeeper
 from clary.control.log_metrics import LogMetrics
@@ -108,6 +108,7 @@ def _world(base: Base, placement: LocalPlacement, environments: Environments, le
         base.auth,
         settings.hosts,
         base.session_key.hex(),
+        tracing=spans_wanted(settings),
     )
     return World(
         store=base.store,

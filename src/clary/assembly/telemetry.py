@@ -1,17 +1,24 @@
-"""Metrics on their way: from routers and processes into the store."""
+"""Metrics and spans on their way: from routers and processes into the store, and out to a collector."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from clary import __version__
 from clary.assembly.base import Base
 from clary.kit.threads import Threads
 from clary.placement.local import LocalPlacement
 from clary.reconcile.utilization_loop import UtilizationLoop, UtilizationWorld
+from clary.settings import Settings, otlp_options
+from clary.telemetry.delta import Span
 from clary.telemetry.ingest import Ingest
 from clary.telemetry.totals import Totals
 from clary.telemetry.utilization import Meter
+
+if TYPE_CHECKING:
+    from clary.telemetry.otlp import Exporter
 
 
 @dataclass(frozen=True)
@@ -21,18 +28,23 @@ class Telemetry:
     totals: Totals
     ingest: Ingest
     utilization: UtilizationLoop
+    exporter: Exporter | None
+    """None where nothing is exported."""
 
     def loops(self) -> dict[str, Coroutine[object, object, None]]:
         """Every loop by its name; one that ends ends control."""
-        return {"ingest": self.ingest.run(), "utilization": self.utilization.run()}
+        loops = {"ingest": self.ingest.run(), "utilization": self.utilization.run()}
+        return loops if self.exporter is None else {**loops, "otlp": self.exporter.run()}
 
 
 def make_telemetry(base: Base, placement: LocalPlacement) -> Telemetry:
     """All of it, at rest."""
     totals = Totals()
+    exporter = _exporter(base, totals)
+    trace = exporter.take if exporter is not None else _nowhere
     return Telemetry(
         totals=totals,
-        ingest=Ingest(base.metrics, base.home / "spool", base.clock, base.slow, totals=totals),
+        ingest=Ingest(base.metrics, base.home / "spool", base.clock, base.slow, totals=totals, trace=trace),
         utilization=UtilizationLoop(
             UtilizationWorld(
                 store=base.store,
@@ -44,4 +56,24 @@ def make_telemetry(base: Base, placement: LocalPlacement) -> Telemetry:
                 totals=totals,
             )
         ),
+        exporter=exporter,
     )
+
+
+def spans_wanted(settings: Settings) -> bool:
+    """Whether routers are to record spans."""
+    options = otlp_options(settings)
+    return options is not None and options.traces is not None
+
+
+def _exporter(base: Base, totals: Totals) -> Exporter | None:
+    options = otlp_options(base.settings)
+    if options is None:
+        return None
+    from clary.telemetry.otlp import Exporter
+
+    return Exporter(options, totals, base.clock, __version__)
+
+
+def _nowhere(spans: Sequence[Span]) -> None:
+    """Of a router that has not yet seen that nobody takes spans any more."""

@@ -12,7 +12,7 @@ import typer
 
 from clary import __version__
 from clary.cli.exit_codes import CliError, Exit
-from clary.settings import SettingError, Settings, make_private_folder, resolve, runtime_dir
+from clary.settings import SettingError, Settings, make_private_folder, otlp_options, resolve, runtime_dir
 from clary.store.address import remember
 
 
@@ -51,6 +51,10 @@ def serve(
         str | None,
         typer.Option("--model-roots", metavar="DIR,...", help="Folders below which file:/// models may lie."),
     ] = None,
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option("--otlp-endpoint", metavar="URL", help="OpenTelemetry collector that gets metrics and traces."),
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -77,10 +81,12 @@ def serve(
         "hosts": hosts,
         "object_store": object_store,
         "model_roots": model_roots,
+        "otlp_endpoint": otlp_endpoint,
         "store": store,
     }
     try:
         settings, _ = resolve(flags, config=config)
+        otlp_options(settings)
         sockets = runtime_dir(settings.home)
         for folder in (settings.home, settings.home / "run", settings.home / "logs", sockets):
             make_private_folder(folder)
@@ -116,6 +122,8 @@ def agent_options(settings: Settings, sockets: Path) -> dict[str, object]:
             ",".join(map(str, settings.object_store)),
             "--model-roots",
             ",".join(map(str, settings.model_roots)),
+            "--otlp-endpoint",
+            settings.otlp_endpoint,
             "--store",
             str(settings.store or ""),
         ),

@@ -75,6 +75,7 @@ async def run(settings: Settings) -> None:
     _write_server_file(settings)
     hosting = make_hosting(base)
     stop = asyncio.Event()
+    hosting.keeper.stopping = stop.is_set
     app = App(own_pages(base, hosting, stop.is_set), base.routers, _door(base, hosting))
     http = HttpServer(
         uvicorn.Config(

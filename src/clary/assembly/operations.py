@@ -19,8 +19,10 @@ from clary.edge.aws.resources import (
     endpoints,
     iam,
     logs,
+    logs_filters,
     logs_groups,
     logs_put,
+    logs_tail,
     models,
     runtime,
     sts,
@@ -64,5 +66,7 @@ def operations(at: Desks) -> tuple[Operation, ...]:
         *cloudtrail.operations(at.desk),
         *logs.operations(at.keeper),
         *logs_groups.operations(at.keeper),
+        *logs_filters.operations(at.keeper),
         *logs_put.operations(at.keeper),
+        *logs_tail.operations(at.keeper),
     )

@@ -10,6 +10,7 @@ A group outlives its endpoint: `owner.json` in an endpoint's folder says whose i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,12 +24,15 @@ from clary.control.desk import Desk
 from clary.domain.principal import Scope
 from clary.kit.clock import MICROS, Clock
 from clary.kit.threads import Threads
-from clary.store.tables import endpoints, training_jobs
+from clary.store.tables import endpoints, replicas, training_jobs
 from clary.telemetry.emf import Place
 from clary.telemetry.log_events import Stream
-from clary.telemetry.log_groups_own import OwnGroup, OwnGroups
+from clary.telemetry.log_groups_own import EVENTS, OwnGroup, OwnGroups
 from clary.telemetry.log_times import LOOK_S, LogTimes
 
+DAY_MS = 24 * 3600 * 1000
+SWEEP_S = 600.0
+"""Seconds between looks for events that outlived their retention."""
 ENDPOINTS = "/aws/sagemaker/Endpoints/"
 TRAINING = "/aws/sagemaker/TrainingJobs"
 
@@ -54,6 +58,13 @@ class Group:
     streams: tuple[Stream, ...]
     retention_days: int = 0
     """0: for ever."""
+    filters: int = 0
+    """How many metric filters it has."""
+    protected: bool = False
+
+    def kept_from_ms(self, now_us: int) -> int:
+        """The oldest moment whose events are still to be seen."""
+        return 0 if not self.retention_days else now_us // 1000 - self.retention_days * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,8 @@ class LogKeeper:
         self._desk = desk
         self._logs = logs
         self._clock = clock
+        self.stopping: Callable[[], bool] = lambda: False
+        """True ends live tails, so that none holds up the end of the process."""
         self._owners: dict[str, Owner] = {}
         self._jobs: dict[str, Place] = {}
         self._strangers: set[str] = set()
@@ -88,10 +101,14 @@ class LogKeeper:
         self._adopting = asyncio.Lock()
 
     async def run(self) -> None:
-        """Look at every file once a second, forever."""
+        """Look at every file once a second, and delete what outlived its retention, forever."""
+        swept_us = 0
         while True:
             await self._adopt()
             await self.threads.run(self._look_at_all)
+            if self._clock.now_us() - swept_us >= SWEEP_S * MICROS:
+                swept_us = self._clock.now_us()
+                await self.sweep()
             await self._clock.sleep(LOOK_S)
 
     async def groups(self, scope: Scope, prefix: str = "") -> list[Group]:
@@ -160,6 +177,10 @@ class LogKeeper:
         """The clock's."""
         return self._clock.now_us()
 
+    async def sleep(self, delay_s: float) -> None:
+        """By the clock."""
+        await self._clock.sleep(delay_s)
+
     async def change(self, scope: Scope, group: Group, work: Callable[[OwnGroup], Result]) -> Result:
         """Run `work` on what users say about a group, and keep it. Raises log_groups_own.Full."""
         return await self.threads.run(
@@ -170,6 +191,33 @@ class LogKeeper:
         """What users say about a group; nothing where it is the server's alone."""
         found = await self.threads.run(lambda: self.own.find(scope.account, scope.region, group.name))
         return found or OwnGroup(group.name, group.created_us)
+
+    async def sweep(self) -> None:
+        """Delete what outlived its group's retention: the oldest events that users put, and whole files of what ended.
+
+        A file that is still written to keeps its old lines, unseen, until its writer has ended.
+        """
+        alive = await self._desk.store.read(_alive)
+        sources = [source for source in await self.sources() if not source.put]
+        now_ms = self._clock.now_us() // 1000
+
+        def work() -> None:
+            for _, _, folder in self.own.every():
+                said = self.own.known(folder)
+                if said is None or not said.retention_days:
+                    continue
+                before_ms = now_ms - said.retention_days * DAY_MS
+                for path in folder.glob(f"*{EVENTS}"):
+                    self.own.trim(path, before_ms)
+                for source in sources:
+                    if (
+                        source.folder == folder
+                        and alive.isdisjoint(source.path.parts)
+                        and source.path.stem not in alive
+                    ):
+                        _remove_if_older(source.path, before_ms)
+
+        await self.threads.run(work)
 
     async def forget(self, scope: Scope, group: Group) -> bool:
         """Delete a group and all it holds; False where an endpoint or job that exists writes into it."""
@@ -200,7 +248,8 @@ class LogKeeper:
         ]
         streams += found.streams if found is not None else ()
         ordered = tuple(sorted(streams, key=lambda stream: stream.name))
-        return Group(own.name, own.created_us, ordered, own.retention_days)
+        created_us = min(own.created_us, found.created_us if found is not None else own.created_us)
+        return Group(own.name, created_us, ordered, own.retention_days, len(own.filters), own.protected)
 
     def look(self, streams: tuple[Stream, ...]) -> None:
         """Note how far these files are now; before reading them. Blocking."""
@@ -275,6 +324,21 @@ class LogKeeper:
     def _write(self, known: dict[str, Owner]) -> None:
         for uid, owner in known.items():
             (self._logs / "endpoints" / uid / "owner.json").write_bytes(msgspec.json.encode(owner))
+
+
+def _alive(connection: Connection) -> set[str]:
+    """uids of what may still write into its log."""
+    found = set(connection.execute(select(replicas.c.uid)).scalars())
+    return found | set(
+        connection.execute(select(training_jobs.c.uid).where(training_jobs.c.ended_us.is_(None))).scalars()
+    )
+
+
+def _remove_if_older(path: Path, before_ms: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_mtime * 1000 < before_ms:
+            path.unlink()
+            path.with_suffix(".times").unlink(missing_ok=True)
 
 
 def _belongs(owner: Owner, scope: Scope, prefix: str) -> bool:

@@ -1,4 +1,4 @@
-"""From lines of logs to metrics: embedded metrics of whatever replicas, jobs and users write.
+"""From lines of logs to metrics: embedded metrics of replicas, jobs and users, and what metric filters make of lines.
 
 Every log is read from where it was left, once a second. What was counted and how far it was read are written in one
 transaction (MetricStore.put_logs): a control that is killed at any moment counts nothing twice and loses nothing. A
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,13 +19,16 @@ from clary.control.log_groups import LogKeeper, Source
 from clary.kit.clock import MICROS, Clock
 from clary.kit.threads import Threads
 from clary.telemetry.emf import samples_of
+from clary.telemetry.log_filters import Filters
 from clary.telemetry.log_groups_own import event_of
-from clary.telemetry.log_reader import read_lines
+from clary.telemetry.log_reader import Piece, read_lines
 from clary.telemetry.points import Sample
 from clary.telemetry.store import MetricStore
 
 OLD_S = 14 * 86400
 """Older points are left out, as PutLogEvents and PutMetricData refuse them."""
+SLACK_US = 2 * MICROS
+"""A filter counts lines that came after it was put; looks at files are a second apart."""
 MARK_S = 60.0
 """Seconds between writing down how far logs without metrics were read."""
 
@@ -70,6 +74,7 @@ class LogMetrics:
         """Logs read further than is written down: lines without metrics."""
         self._mark_us = 0
         self._refused = self._old = 0
+        self._filters = Filters()
         self._log = structlog.get_logger(__name__)
 
     async def run(self) -> None:
@@ -110,7 +115,7 @@ class LogMetrics:
             except FileNotFoundError:
                 continue
             left -= abs(piece.position - at)
-            self._read(source, piece.lines, now_us // MICROS, step)
+            self._read(source, piece, now_us // MICROS, step)
             step.ahead[source.name] = piece.position
             step.more |= piece.more
             if not piece.more:
@@ -119,14 +124,34 @@ class LogMetrics:
         self._sizes.update(sizes)
         return step.more
 
-    def _read(self, source: Source, lines: Sequence[bytes], now_s: int, step: _Step) -> None:
-        for raw in lines:
+    def _read(self, source: Source, piece: Piece, now_s: int, step: _Step) -> None:
+        said = self._keeper.own.known(source.folder)
+        filters = tuple(said.filters.values()) if said is not None else ()
+        times_s = self._times_s(source, piece, now_s) if filters and not source.put else ()
+        for number, raw in enumerate(piece.lines):
             event = event_of(raw) if source.put else None
-            for sample in samples_of(raw if event is None else event.message.encode(), source.place):
-                if sample.at_s < now_s - OLD_S:
-                    step.old += 1
-                else:
-                    step.samples.append(sample)
+            found = samples_of(raw if event is None else event.message.encode(), source.place)
+            for one in filters:
+                message = raw.decode("utf-8", "replace") if event is None else event.message
+                at_s = event.at_ms // 1000 if event is not None else times_s[number] if times_s else now_s
+                came_us = event.ingested_ms * 1000 if event is not None else at_s * MICROS
+                if came_us >= one.created_us - SLACK_US:
+                    found += self._filters.samples_of(one, message, at_s, source.place)
+            kept = [sample for sample in found if sample.at_s >= now_s - OLD_S]
+            step.old += len(found) - len(kept)
+            step.samples += kept
+
+    def _times_s(self, source: Source, piece: Piece, now_s: int) -> list[int]:
+        """When each line came, in seconds: by the looks at its file, now for what came since the last one."""
+        windows = self._keeper.times.windows(source.path)
+        ends = [window.end for window in windows]
+        at = piece.position - sum(len(line) + 1 for line in piece.lines)
+        found = []
+        for line in piece.lines:
+            index = bisect_right(ends, at)
+            found.append(windows[index].until_us // MICROS if index < len(windows) else now_s)
+            at += len(line) + 1
+        return found
 
     def _write(self, step: _Step, sources: Sequence[Source], now_us: int) -> None:
         """Keep what was found, and how far was read: with it, or once in a while."""

@@ -120,9 +120,9 @@ def _window(stream: Stream, window: Window) -> Iterator[Event]:
     at_ms = -1
     for offset, raw in _lines(stream.path, window.start, window.end):
         line = parse_line(raw)
-        own_ms = _own_ms(line.ts) if line.ts else None
-        if own_ms is not None:
-            at_ms = max(at_ms, min(max(own_ms, since_ms), until_ms))
+        told_ms = own_ms(line.ts) if line.ts else None
+        if told_ms is not None:
+            at_ms = max(at_ms, min(max(told_ms, since_ms), until_ms))
         elif at_ms < 0:
             at_ms = until_ms
         yield Event(Position(at_ms, number, offset), line.raw, stream.name, until_ms)
@@ -153,7 +153,8 @@ def _lines(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
             yield at, rest
 
 
-def _own_ms(ts: str) -> int | None:
+def own_ms(ts: str) -> int | None:
+    """The moment that a line names, in milliseconds; None where it names none, or no time zone."""
     try:
         at = datetime.fromisoformat(ts)
     except ValueError:

@@ -44,3 +44,13 @@ def read_lines(path: Path, position: int, bytes_max: int) -> Piece:
             end = raw.find(b"\n") + 1 or (len(raw) if len(raw) > LINE_BYTES_MAX else 0)
     lines = raw[:end].split(b"\n")[:-1] if end else []
     return Piece(lines, base + at - head + end, at + len(raw) < size)
+
+
+def end_of(path: Path) -> int:
+    """The position after all that a log holds; 0 where there is no file."""
+    try:
+        with path.open("rb") as file:
+            base, head = head_of(file.read(HEAD_BYTES_MAX)) if path.suffix == EVENTS else (0, 0)
+            return base + os.fstat(file.fileno()).st_size - head
+    except FileNotFoundError:
+        return 0

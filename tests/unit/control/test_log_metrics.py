@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from clary.control.log_groups import LogKeeper
+from clary.control.log_groups import TRAINING, LogKeeper, Source
 from clary.control.log_metrics import LogMetrics, MeterOptions
 from clary.kit.threads import Threads
-from clary.telemetry.log_groups_own import PutEvent
+from clary.telemetry.emf import Place
+from clary.telemetry.log_groups_own import LogFilter, PutEvent
 from clary.telemetry.store import MetricStore
 from tests.support.hosting import SCOPE, Host
 
@@ -148,3 +149,66 @@ async def test_points_that_are_too_old_or_too_many_are_left_out(
     await (await at.begun()).step()
     assert at.total() == (2, 1)
     assert "too_old=1" in capsys.readouterr().out
+
+
+def rows(at: Fixture) -> dict[str, tuple[float, float]]:
+    """Sum and count by metric and dimensions."""
+
+    def work(db: sqlite3.Connection) -> Any:
+        query = (
+            "SELECT metric || dimensions, sum(sum), sum(count) FROM point JOIN series ON series.id = series "
+            "WHERE resolution = 60 GROUP BY 1"
+        )
+        return {name: (total, count) for name, total, count in db.execute(query)}
+
+    found: dict[str, tuple[float, float]] = at.store.read(work)
+    return found
+
+
+async def test_metric_filters_make_metrics_of_lines_that_come_after_them(at: Fixture) -> None:
+    now_ms = at.host.clock.now_us() // 1000
+
+    def put(*messages: str) -> None:
+        at.keeper.own.put(at.path, [PutEvent(now_ms, at.host.clock.now_us() // 1000, text) for text in messages])
+
+    put('{"latency": 1000}')
+    await at.host.clock.advance(60)
+    created_us = at.host.clock.now_us()
+    filters = {
+        "errors": LogFilter("ERROR", created_us, "N", "errors", "1", default=0.0),
+        "latency": LogFilter(
+            "{ $.latency = * }", created_us, "N", "latency", "$.latency", dimensions={"Path": "$.path"}
+        ),
+        "broken": LogFilter("{ (", created_us, "N", "broken", "1"),
+    }
+    at.keeper.own.change(*PLACE, "/mine", 1, lambda own: own.filters.update(filters))
+    put("ERROR 1", '{"latency": 5, "path": "/a"}', '{"latency": 7, "path": "/b"}', '{"latency": "x", "path": "/a"}')
+    put('{"latency": 9}', '{"latency": 11, "path": "/a"}')
+    await (await at.begun()).step()
+    assert rows(at) == {
+        "errors[]": (1, 6),
+        'latency[["Path","/a"]]': (16, 2),
+        'latency[["Path","/b"]]': (7, 1),
+    }
+
+
+async def test_lines_of_a_model_have_the_time_at_which_they_came(at: Fixture, tmp_path: Path) -> None:
+    folder = tmp_path / "logs" / "training" / "J"
+    folder.mkdir(parents=True)
+    log = folder / "algo-1.log"
+    source = Source("training/J/algo-1.log", log, Place(*PLACE), at.keeper.own.folder_of(*PLACE, TRAINING), put=False)
+    one = LogFilter("loss", 0, "N", "loss", "1")
+    at.keeper.own.change(*PLACE, TRAINING, 1, lambda own: own.filters.update(loss=one))
+    began_s = at.host.clock.now_us() // 1_000_000
+    for _ in range(3):
+        with log.open("a") as out:
+            out.write("loss 1\nother\n")
+        at.keeper.times.look([log], at.host.clock.now_us())
+        await at.host.clock.advance(100)
+    meter = await at.begun()
+    meter._take([source], at.host.clock.now_us())
+
+    def work(db: sqlite3.Connection) -> Any:
+        return [row[0] for row in db.execute("SELECT at FROM point WHERE resolution = 1 ORDER BY at")]
+
+    assert at.store.read(work) == [began_s, began_s + 100, began_s + 200]

@@ -32,6 +32,8 @@ def answer(spec: Spec, target: Target, model: OperationModel, given: Answer, req
     if target.protocol == "cbor":
         headers["smithy-protocol"] = cbor.PROTOCOL
         return Response(cbor.serialise(given.members, model.output_shape), status, headers, cbor.CONTENT_TYPE)
+    if target.protocol == "json" and given.stream is not None:
+        return StreamingResponse(given.stream, status, headers)
     if target.protocol == "json":
         shape = model.output_shape
         body = json.serialise(given.members, shape) if shape is not None else b""

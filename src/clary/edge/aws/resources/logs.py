@@ -15,9 +15,9 @@ from clary.control.log_groups import Group, LogKeeper
 from clary.edge.aws import page
 from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Call, Field, Members, Operation
+from clary.edge.aws.resources.logs_filters import pattern_of
 from clary.edge.aws.resources.logs_groups import group_of, invalid, name_of
 from clary.telemetry.log_events import Event, Position, Stream, backward, forward, position_of
-from clary.telemetry.log_pattern import BadPattern, compile_pattern
 
 EVENTS_MAX = 10_000
 ANSWER_BYTES_MAX = 1_000_000
@@ -44,12 +44,14 @@ def operations(keeper: LogKeeper) -> tuple[Operation, ...]:
         return await keeper.threads.run(lambda: _describe_streams(keeper, call, members, group))
 
     async def get_log_events(call: Call, members: Members) -> Members:
-        stream = _stream(await _group(keeper, call, members), members["logStreamName"])
-        return await keeper.threads.run(lambda: _get_events(keeper, members, stream))
+        group = await _group(keeper, call, members)
+        stream = _stream(group, members["logStreamName"])
+        return await keeper.threads.run(lambda: _get_events(keeper, members, group, stream))
 
     async def filter_log_events(call: Call, members: Members) -> Members:
-        streams = _chosen(await _group(keeper, call, members), members)
-        return await keeper.threads.run(lambda: _filter_events(keeper, call, members, streams))
+        group = await _group(keeper, call, members)
+        streams = _chosen(group, members)
+        return await keeper.threads.run(lambda: _filter_events(keeper, call, members, group, streams))
 
     group = ("logGroupName", "logGroupIdentifier")
     groups = ("logGroupNamePrefix", "logGroupNamePattern", "logGroupIdentifiers", "logGroupClass", "nextToken", "limit")
@@ -98,11 +100,12 @@ def _group_members(call: Call, group: Group) -> dict[str, Any]:
         "logGroupName": group.name,
         "creationTime": group.created_us // 1000,
         **kept,
-        "metricFilterCount": 0,
+        "metricFilterCount": group.filters,
         "arn": f"{arn}:*",
         "storedBytes": sum(stream.path.stat().st_size for stream in group.streams if stream.path.exists()),
         "logGroupClass": "STANDARD",
         "logGroupArn": arn,
+        "deletionProtectionEnabled": group.protected,
     }
 
 
@@ -115,19 +118,20 @@ def _describe_streams(keeper: LogKeeper, call: Call, members: Members, group: Gr
     found = [stream for stream in group.streams if stream.name.startswith(prefix)]
 
     def order(stream: Stream) -> str:
-        windows = keeper.times.windows(stream.path) if by_time else []
-        return f"{windows[-1].until_us if windows else 0:020d} {stream.name}" if by_time else stream.name
+        last = next(backward(keeper.times, stream, 0, _FOREVER_MS, None), None) if by_time else None
+        at_ms = stream.created_us // 1000 if last is None else last.position.ms
+        return f"{at_ms:020d} {stream.name}" if by_time else stream.name
 
-    found.sort(key=order, reverse=members.get("descending", False))
-    shown, token = _cut(call, "DescribeLogStreams", members, found, lambda stream: stream.name)
+    shown, token = _cut(call, "DescribeLogStreams", members, found, order)
     items = [_stream_members(keeper, call, group, stream) for stream in shown]
     return {"logStreams": items, **({"nextToken": token} if token else {})}
 
 
 def _stream_members(keeper: LogKeeper, call: Call, group: Group, stream: Stream) -> dict[str, Any]:
     place = f"{call.scope.region}:{call.scope.account}"
-    first = next(forward(keeper.times, stream, 0, _FOREVER_MS, None), None)
-    last = next(backward(keeper.times, stream, 0, _FOREVER_MS, None), None)
+    since_ms = group.kept_from_ms(keeper.now_us())
+    first = next(forward(keeper.times, stream, since_ms, _FOREVER_MS, None), None)
+    last = next(backward(keeper.times, stream, since_ms, _FOREVER_MS, None), None)
     times = {}
     if first is not None and last is not None:
         times = {
@@ -145,28 +149,29 @@ def _stream_members(keeper: LogKeeper, call: Call, group: Group, stream: Stream)
 
 
 def _cut(
-    call: Call, operation: str, members: Members, found: Sequence[Any], name_of: Callable[[Any], str]
+    call: Call, operation: str, members: Members, found: Sequence[Any], key_of: Callable[[Any], str]
 ) -> tuple[list[Any], str | None]:
-    """One page of what is all at hand; it goes on after the name of the last one given."""
+    """One page of what is all at hand, in the order of keys; it goes on after the key of the last one given."""
     kept = {name: value for name, value in members.items() if name not in ("nextToken", "limit")}
     parameters = {**kept, "": [operation, call.scope.account, call.scope.region]}
-    start = 0
+    down = members.get("descending", False)
+    keyed = sorted(((key_of(one), number) for number, one in enumerate(found)), reverse=down)
     if members.get("nextToken"):
-        last = page.decode(members["nextToken"], parameters, field="nextToken")[0]
-        names = [name_of(one) for one in found]
-        start = names.index(str(last)) + 1 if last in names else 0
+        last = str(page.decode(members["nextToken"], parameters, field="nextToken")[0])
+        keyed = [one for one in keyed if (one[0] < last if down else one[0] > last)]
     limit = members.get("limit", _LIMIT)
-    shown = list(found[start : start + limit])
-    more = len(found) > start + limit
-    return shown, page.encode((name_of(shown[-1]), ""), parameters) if more else None
+    shown = keyed[:limit]
+    token = page.encode((shown[-1][0], ""), parameters) if len(keyed) > limit else None
+    return [found[number] for _, number in shown], token
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
 
 
-def _get_events(keeper: LogKeeper, members: Members, stream: Stream) -> Members:
+def _get_events(keeper: LogKeeper, members: Members, group: Group, stream: Stream) -> Members:
     keeper.look((stream,))
-    start_ms, end_ms = members.get("startTime", 0), members.get("endTime", _FOREVER_MS)
+    start_ms = max(members.get("startTime", 0), group.kept_from_ms(keeper.now_us()))
+    end_ms = members.get("endTime", _FOREVER_MS)
     limit = members.get("limit", EVENTS_MAX)
     token = members.get("nextToken", "")
     at = position_of(token[2:]) if token else None
@@ -198,11 +203,10 @@ def _bounded(events: Iterator[Event], limit: int) -> Iterator[Event]:
         yield event
 
 
-def _filter_events(keeper: LogKeeper, call: Call, members: Members, streams: tuple[Stream, ...]) -> Members:
-    try:
-        matches = compile_pattern(members.get("filterPattern", ""))
-    except BadPattern as error:
-        raise invalid(f"Invalid filter pattern: {error}") from None
+def _filter_events(
+    keeper: LogKeeper, call: Call, members: Members, group: Group, streams: tuple[Stream, ...]
+) -> Members:
+    matches = pattern_of(members.get("filterPattern", ""))
     keeper.look(streams)
     kept = {name: value for name, value in members.items() if name not in ("nextToken", "limit", "startFromHead")}
     parameters = {**kept, "": ["FilterLogEvents", call.scope.account, call.scope.region]}
@@ -210,7 +214,8 @@ def _filter_events(keeper: LogKeeper, call: Call, members: Members, streams: tup
     if members.get("nextToken"):
         direction, event_id = page.decode(members["nextToken"], parameters, field="nextToken")
         ahead, at = direction == "f", position_of(str(event_id))
-    start_ms, end_ms = members.get("startTime", 0), members.get("endTime", _FOREVER_MS - 1) + 1
+    start_ms = max(members.get("startTime", 0), group.kept_from_ms(keeper.now_us()))
+    end_ms = members.get("endTime", _FOREVER_MS - 1) + 1
     walk = forward if ahead else backward
     walks = [walk(keeper.times, stream, start_ms, end_ms, at) for stream in streams]
     merged = heapq.merge(*walks, key=lambda event: event.position, reverse=not ahead)

@@ -5,17 +5,20 @@ Where a snapshot comes from: aws-docs (API reference, developer guide), ours.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, select
 
 from clary.domain.alarms import AlarmValue, Comparison, MetricAlarm, MetricQuery, MetricStat
 from clary.kit.clock import MICROS
 from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
 from clary.store import alarms
+from clary.store.tables import events_out
 from tests.support.hosting import IMAGE, SCOPE, Host
 from tests.support.placement import starting
 from tests.support.wire import Wire, serving
@@ -217,16 +220,54 @@ async def test_a_canary_from_its_request_to_its_end(wire: Wire) -> None:
             ("one", 0.9, False),
             ("two", 0.1, True),
         ]
+        # At most: time goes on here while a thread of control does not get its turn.
         full = "with traffic enabled on full capacity of 1 instance(s): 100% of the traffic."
-        assert 60 <= await until_message(wire, uid, f"Baking for 60 seconds (WaitIntervalInSeconds) {full}") < 70
+        assert 60 <= await until_message(wire, uid, f"Baking for 60 seconds (WaitIntervalInSeconds) {full}") < 100
         assert [v.share for v in host.snapshot.endpoints[0].variants] == [0.0, 1.0]
-        assert 60 <= await until_message(wire, uid, f"Baking for 30 seconds (TerminationWaitInSeconds) {full}") < 70
+        assert 60 <= await until_message(wire, uid, f"Baking for 30 seconds (TerminationWaitInSeconds) {full}") < 100
         assert host.placement.drained == [], "the old fleet stays until the new one is proven"
-        assert 30 <= await until_message(wire, uid, "") < 40
+        assert 30 <= await until_message(wire, uid, "") < 70
         seen = await good(wire, "DescribeEndpoint", EndpointName="e")
         assert (seen["EndpointConfigName"], seen["LastDeploymentConfig"]) == ("two", config)
         assert "FailureReason" not in seen
         await host.until(lambda: len(host.placement.specs) == 1)
+    told = await events(wire)
+    # aws-docs: "Events that Amazon SageMaker AI sends to Amazon EventBridge".
+    statuses = [e["detail"]["EndpointStatus"] for e in told if e["detail-type"] == "SageMaker Endpoint State Change"]
+    assert statuses == ["CREATING", "IN_SERVICE", "UPDATING", "IN_SERVICE"]
+    moves = [e for e in told if e["detail-type"] == "SageMaker Endpoint Deployment State Change"]
+    stages = [m["detail"]["PendingDeploymentSummary"]["ProductionVariants"][0]["VariantStatus"][0] for m in moves]
+    assert [stage["Status"] for stage in stages][-6:] == ["Creating", "Baking", "ActivatingTraffic"] + [
+        "Baking", "ActivatingTraffic", "Baking",
+    ]  # fmt: skip
+    assert (moves[-1]["source"], moves[-1]["resources"]) == ("aws.sagemaker", [seen["EndpointArn"]])
+    assert moves[-1]["detail"] == {
+        "EndpointName": "e",
+        "EndpointArn": seen["EndpointArn"],
+        "EndpointConfigName": "one",
+        "EndpointStatus": "UPDATING",
+        "CreationTime": moves[0]["detail"]["CreationTime"],
+        "LastModifiedTime": moves[-1]["detail"]["LastModifiedTime"],
+        "Tags": {},
+        "ProductionVariants": [{"VariantName": "A", **counts(1)}],
+        "PendingDeploymentSummary": {
+            "EndpointConfigName": "two",
+            "StartTime": moves[-1]["detail"]["PendingDeploymentSummary"]["StartTime"],
+            "ProductionVariants": [
+                {
+                    "VariantName": "A",
+                    **counts(1),
+                    "VariantStatus": [
+                        {
+                            "Status": "Baking",
+                            "StatusMessage": f"Baking for 30 seconds (TerminationWaitInSeconds) {full}",
+                            "StartTime": stages[-1]["StartTime"],
+                        }
+                    ],
+                }
+            ],
+        },
+    }
 
 
 async def test_an_alarm_during_a_bake_sends_the_traffic_back(wire: Wire) -> None:
@@ -256,9 +297,9 @@ async def test_an_alarm_during_a_bake_sends_the_traffic_back(wire: Wire) -> None
 async def test_a_deployment_configuration_of_create_endpoint_is_kept_to_be_retained(wire: Wire) -> None:
     host = wire.host
     async with host.reconciling():
-        await created(wire, DeploymentConfig=canary(20, 30))
+        await created(wire, DeploymentConfig=canary(20, 2))
         seen = await good(wire, "DescribeEndpoint", EndpointName="e")
-        assert seen["LastDeploymentConfig"] == canary(20, 30)
+        assert seen["LastDeploymentConfig"] == canary(20, 2)
         two = {"EndpointName": "e", "EndpointConfigName": "two"}
         await good(wire, "UpdateEndpoint", **two, RetainDeploymentConfig=True)
         await until_stage(wire, "Baking")
@@ -268,7 +309,19 @@ async def test_a_deployment_configuration_of_create_endpoint_is_kept_to_be_retai
         await good(wire, "UpdateEndpoint", EndpointName="e", EndpointConfigName="one")
         await host.until_status("e", "InService")
         seen = await good(wire, "DescribeEndpoint", EndpointName="e")
-        assert (seen["EndpointConfigName"], seen["LastDeploymentConfig"]) == ("one", canary(20, 30))
+        assert (seen["EndpointConfigName"], seen["LastDeploymentConfig"]) == ("one", canary(20, 2))
+
+
+def counts(count: int) -> dict[str, float]:
+    return {"CurrentWeight": 1.0, "DesiredWeight": 1.0, "CurrentInstanceCount": count, "DesiredInstanceCount": count}
+
+
+async def events(wire: Wire) -> list[dict[str, Any]]:
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        rows = connection.execute(select(events_out).order_by(events_out.c.uid))
+        return [json.loads(row.body) for row in rows if row.source == "aws.sagemaker"]
+
+    return await wire.host.store.read(read)
 
 
 async def stage(wire: Wire) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from clary.domain.rollout import Deployment
 from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet, Outcome, Version, rollback_target, states_of
 from clary.store.documents import pack, unpack
+from clary.store.endpoint_events import note_deployment, note_state
 from clary.store.endpoints import EndpointRecord, endpoint_record, fleet_of, wishes_of
 from clary.store.named import find
 from clary.store.records import announce
@@ -169,6 +170,8 @@ async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: 
         )
         announce(connection, KIND.noun, row.uid, now_us)
         audit(connection, caller, KIND, Deed(deed.action, row.uid, arn, now_us))
+        note_state(connection, desk.ids.ulid(now_us), row.uid, now_us)
+        note_deployment(connection, desk.ids.ulid(now_us), row.uid, now_us)
         return arn, made.version
 
     return await desk.store.write(work)

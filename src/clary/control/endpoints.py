@@ -17,6 +17,7 @@ from clary.domain.rollout import Deployment, Progress, check_deployment, check_s
 from clary.domain.states import IN_TRANSITION, EndpointStatus
 from clary.domain.versions import Fleet
 from clary.store.documents import pack, unpack
+from clary.store.endpoint_events import note_state
 from clary.store.endpoints import ENDPOINT_COLUMNS, EndpointRecord, endpoint_record, fleet_of, ready_of
 from clary.store.named import After, ListQuery, find, list_page
 from clary.store.records import announce
@@ -91,6 +92,7 @@ async def create(
         put_tags(connection, uid, {}, tags)
         announce(connection, KIND.noun, uid, now_us)
         audit(connection, caller, KIND, Deed("Create", uid, arn, now_us))
+        note_state(connection, desk.ids.ulid(now_us), uid, now_us)
         return arn
 
     return await desk.store.write(work)
@@ -140,6 +142,7 @@ async def remove(desk: Desk, caller: Caller, name: str) -> None:
         drop_tags(connection, row.uid)
         drop_targets(connection, row.uid)
         audit(connection, caller, KIND, Deed("Delete", row.uid, arn, now_us))
+        note_state(connection, desk.ids.ulid(now_us), row.uid, now_us)
 
     await desk.store.write(work)
 

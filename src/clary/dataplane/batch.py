@@ -288,10 +288,10 @@ class VariantQueue:
                     self._waiting.append(call)
                     self._waiting_bytes += len(call.body)
         for call in calls:
+            if self.spills and not call.begun and self.outcomes.spilled(call):
+                continue
             if not replica.pure or call.begun:
                 self.outcomes.crashed(call)
-            elif self.spills and self.outcomes.spilled(call):
-                continue
             elif call.delivered == 1:
                 call.alone = True
                 self._retries.append(call)

@@ -262,6 +262,11 @@ class Progress:
         )
 
     @property
+    def stage(self) -> tuple[int, bool, bool, int]:
+        """Differs between stages that are told of: its step, whether it bakes, whether it goes back, and how far."""
+        return self.step, self.reached_us is not None, bool(self.reason), self.back
+
+    @property
     def taken(self) -> int:
         """The last step whose shares are routed; 0 before the first."""
         return self.step if self.reached_us is not None else self.step - 1

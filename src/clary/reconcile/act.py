@@ -17,6 +17,7 @@ from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.errors import ArtifactError
 from clary.domain.instance_types import INSTANCE_TYPES
 from clary.domain.model import Container
+from clary.domain.rollout import Progress
 from clary.kit.clock import MICROS, Clock
 from clary.kit.ids import Ids
 from clary.kit.threads import Threads
@@ -44,8 +45,9 @@ from clary.reconcile.facts import PinHave, Want
 from clary.reconcile.grounds import Grounds
 from clary.reconcile.routing import Routing
 from clary.store.base import Store
+from clary.store.endpoint_events import note_deployment, note_state
 from clary.store.keys import live_keys
-from clary.store.rollouts import note_progress
+from clary.store.rollouts import note_progress, progress_of
 from clary.store.seal import Seal
 
 _log = structlog.get_logger(__name__)
@@ -141,15 +143,15 @@ class Actor:
                 await write(lambda connection: rows.drop_replica(connection, uid))
                 self._owners.pop(uid, None)
             case SetStatus():
-                await write(lambda connection: rows.set_status(connection, want, action, now_us))
+                await self._settle(want, lambda connection: rows.set_status(connection, want, action, now_us))
                 _log.info("an endpoint settled", endpoint=want.name, status=action.status.value, reason=action.reason)
             case NoteRollout(progress=progress):
-                await write(lambda connection: note_progress(connection, want.uid, want.target.generation, progress))
+                await self._note_rollout(want, progress)
             case NoteMix(reason=reason):
-                await write(lambda connection: rows.note_mix(connection, want, reason, now_us))
+                await self._settle(want, lambda connection: rows.note_mix(connection, want, reason, now_us))
                 _log.warning("an update cannot be taken back, both fleets serve", endpoint=want.name, reason=reason)
             case FallBack(reason=reason):
-                await write(lambda connection: rows.fall_back(connection, want, reason, now_us))
+                await self._settle(want, lambda connection: rows.fall_back(connection, want, reason, now_us))
                 self._sweep_due = True
                 _log.info("an update failed, the endpoint goes on as it was", endpoint=want.name, reason=reason)
             case ForgetEndpoint():
@@ -160,6 +162,28 @@ class Actor:
                 pass  # the loop's to keep
             case _:
                 assert_never(action)
+
+    async def _settle(self, want: Want, work: Callable[[Connection], None]) -> None:
+        """Note how a generation ended, and tell of it."""
+        now_us = self._world.clock.now_us()
+
+        def settle(connection: Connection) -> None:
+            work(connection)
+            note_state(connection, self._world.ids.ulid(now_us), want.uid, now_us)
+
+        await self._world.store.write(settle)
+
+    async def _note_rollout(self, want: Want, progress: Progress) -> None:
+        """Note how far a rollout is, and tell of another stage."""
+        now_us, generation = self._world.clock.now_us(), want.target.generation
+
+        def note(connection: Connection) -> None:
+            before = progress_of(connection, want.uid, generation)
+            note_progress(connection, want.uid, generation, progress)
+            if before is None or before.stage != progress.stage:
+                note_deployment(connection, self._world.ids.ulid(now_us), want.uid, now_us)
+
+        await self._world.store.write(note)
 
     async def apply(self) -> None:
         """Give placement the whole wish, if it changed; callers that come together share one call."""

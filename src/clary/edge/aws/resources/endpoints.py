@@ -14,9 +14,10 @@ from typing import Any
 from clary.control import endpoint_changes, endpoints, rollouts
 from clary.control.desk import Desk
 from clary.domain.endpoint import Desired, Revision, RevisionVariant, VariantProperty
+from clary.domain.rollout_stages import Stage, Way, new_stage, old_stage, scaling_stage
 from clary.domain.states import EndpointStatus
 from clary.edge.aws.operation import Call, Field, Members, Operation
-from clary.edge.aws.resources.deployments import deployment_members, deployment_of, shrinking_members, stage_members
+from clary.edge.aws.resources.deployments import deployment_members, deployment_of, stage_members
 from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
 from clary.edge.aws.resources.members import caller_of, given, instant, tags_of
 from clary.store.endpoints import EndpointRecord
@@ -171,21 +172,23 @@ def _variants(endpoint: endpoints.Endpoint) -> list[dict[str, Any]] | None:
     return [
         given(
             **_variant(variant, wanted, endpoint.ready, endpoint.record),
-            VariantStatus=_old_stage(endpoint, variant, wanted),
+            VariantStatus=stage_members(_old_stage(endpoint, variant, wanted)),
         )
         for variant, wanted in zip(endpoint.revision.variants, desired.variants, strict=True)
     ]
 
 
-def _old_stage(
-    endpoint: endpoints.Endpoint, variant: RevisionVariant, wanted: RevisionVariant
-) -> list[dict[str, Any]] | None:
-    pending, ready = endpoint.pending, endpoint.ready.get(variant.name, 0)
-    if pending is not None and pending.same_version and wanted.instance_count != variant.instance_count:
-        way = "out" if wanted.instance_count > variant.instance_count else "in"
-        message = f"Scaling {way} desired instance count to {wanted.instance_count}."
-        return [{"Status": "Updating", "StatusMessage": message, "StartTime": instant(pending.started_us)}]
-    return shrinking_members(pending, variant, ready)
+def _old_stage(endpoint: endpoints.Endpoint, variant: RevisionVariant, wanted: RevisionVariant) -> Stage | None:
+    pending = endpoint.pending
+    if pending is None:
+        return None
+    if pending.same_version:
+        return scaling_stage(variant, wanted, pending.started_us)
+    return old_stage(_way(pending), variant, endpoint.ready.get(variant.name, 0))
+
+
+def _way(pending: endpoints.Pending) -> Way:
+    return Way(pending.revision, pending.started_us, pending.deployment, pending.progress)
 
 
 def _pending(endpoint: endpoints.Endpoint) -> dict[str, Any] | None:
@@ -200,7 +203,7 @@ def _pending(endpoint: endpoints.Endpoint) -> dict[str, Any] | None:
             {
                 **_variant(variant, variant, pending.ready, endpoint.record),
                 "InstanceType": variant.instance_type,
-                "VariantStatus": stage_members(pending, variant, pending.ready.get(variant.name, 0)),
+                "VariantStatus": stage_members(new_stage(_way(pending), variant, pending.ready.get(variant.name, 0))),
             }
             for variant in variants.variants
         ],

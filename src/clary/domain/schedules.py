@@ -254,5 +254,5 @@ def _week_day(item: str, day: date) -> bool:
         return number == _number(item[:-1], 1, 7, _DAYS) and day.day > last - 7
     if "#" in item:
         which, _, nth = item.partition("#")
-        return number == _number(which, 1, 7, _DAYS) and (day.day - 1) // 7 + 1 == _number(nth, 1, 5, {})
+        return (number, (day.day - 1) // 7 + 1) == (_number(which, 1, 7, _DAYS), _number(nth, 1, 5, {}))
     return number in _numbers(item, 1, 7, _DAYS)

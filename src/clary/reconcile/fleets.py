@@ -118,13 +118,15 @@ def route_of(want: Want, parts: Sequence[Part], standing: Standing) -> EndpointR
 
 def _variant(part: Part, variant: RevisionVariant, kept: Sequence[ReplicaHave], several: bool) -> VariantRoute:
     chosen = sorted(kept[: part.count(variant)], key=lambda replica: replica.uid)
+    routed = tuple(ReplicaRoute(replica.uid, replica.routed_address) for replica in chosen if replica.was_ready)
     revision = part.fleet.revision
     return VariantRoute(
         name=variant.name,
         uid=variant.uid,
         weight=variant.weight,
-        replicas=tuple(ReplicaRoute(replica.uid, replica.routed_address) for replica in chosen if replica.was_ready),
-        instances=part.count(variant),
+        replicas=routed,
+        # Those that bear the load, not those that are wanted: while a variant scales out, its first ones have more.
+        instances=max(1, len(routed)),
         routing=variant.routing,
         config=revision.config_name,
         enhanced=revision.metrics.enhanced is True,

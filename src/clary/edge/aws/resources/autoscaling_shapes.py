@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from clary.control.scaling import ACTION, POLICY, TARGET, Resource
 from clary.domain.alarms import MetricQuery, MetricStat
-from clary.domain.errors import Invalid, LimitExceeded, NotFound
+from clary.domain.errors import Invalid, LimitExceeded, NotFound, NotServed
 from clary.domain.scaling import STEP, TRACKING, StepAdjustment, StepScaling, TargetTracking, check_kind, variant_of
 from clary.edge.aws import page
 from clary.edge.aws.errors import AwsError
@@ -94,8 +94,10 @@ def _parameters(call: Call, operation: str, members: Members) -> dict[str, objec
 
 
 def policy_spec(members: Members) -> TargetTracking | StepScaling:
-    """PutScalingPolicy's configuration. Raises Invalid."""
+    """PutScalingPolicy's configuration. Raises Invalid, NotServed."""
     kind = members.get("PolicyType", STEP)
+    if kind == "PredictiveScaling":
+        raise NotServed("PredictiveScaling", "Use TargetTrackingScaling, StepScaling or scheduled actions.")
     tracking = members.get("TargetTrackingScalingPolicyConfiguration")
     step = members.get("StepScalingPolicyConfiguration")
     if kind == TRACKING and tracking is not None and step is None:

@@ -21,6 +21,7 @@ from clary.cli import (
     invoke,
     keys,
     logs,
+    metrics,
     own_images,
     remove,
     resources,
@@ -78,6 +79,7 @@ app.add_typer(own_images.app, name="images", rich_help_panel=MODELS)
 app.command("list", rich_help_panel=MODELS)(resources.list_)
 app.command("describe", rich_help_panel=MODELS)(resources.describe)
 app.command("logs", rich_help_panel=MODELS)(logs.logs)
+app.add_typer(metrics.app, name="metrics", rich_help_panel=MODELS)
 app.add_typer(alarms.app, name="alarms", rich_help_panel=MODELS)
 app.command("delete", rich_help_panel=MODELS)(remove.delete)
 app.command("env", rich_help_panel=ACCESS)(env.env)

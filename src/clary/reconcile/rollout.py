@@ -158,7 +158,7 @@ def _watched_until_us(want: Want, have: Have, now_us: int) -> int:
     """The last instant at which every alarm of the rollout had been evaluated; 0 where one never was, or is gone."""
     names = _deployment(want.target).alarms
     evaluated = [have.alarms[name].evaluated_us or 0 for name in names if name in have.alarms]
-    return min(now_us, *evaluated) if len(evaluated) == len(names) else 0
+    return min([now_us, *evaluated]) if len(evaluated) == len(names) else 0
 
 
 def _counted(progress: Progress, until_us: int, rules: Rules) -> Progress:

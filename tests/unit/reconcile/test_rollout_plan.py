@@ -40,9 +40,15 @@ def percent(value: int) -> CapacitySize:
     return CapacitySize(Unit.PERCENT, value)
 
 
-def canary(wait_s: int = 60, size: int = 10, termination_wait_s: int = 0, timeout_s: int | None = None) -> Deployment:
+def canary(
+    wait_s: int = 60,
+    size: int = 10,
+    termination_wait_s: int = 0,
+    timeout_s: int | None = None,
+    alarms: tuple[str, ...] = (ALARM,),
+) -> Deployment:
     policy = BlueGreen(Shift.CANARY, wait_s, percent(size), None, termination_wait_s, timeout_s)
-    return Deployment(policy, alarms=(ALARM,))
+    return Deployment(policy, alarms=alarms)
 
 
 def rolling(wait_s: int = 60, back: CapacitySize | None = None) -> Deployment:
@@ -107,6 +113,15 @@ def test_an_hour_of_canary() -> None:
     lasted_s = (world.elapsed_us - began_us) / MICROS
     assert 2 * HOUR_S + 600 <= lasted_s < 2 * HOUR_S + 700
     assert len(world.replicas) == 1
+
+
+def test_a_bake_without_alarms_lasts_exactly_as_long_as_it_must() -> None:
+    world = served(1)
+    world.update(canary(60, alarms=()), 1)
+    world.baking(0.1)
+    began_us = world.elapsed_us
+    world.settle()
+    assert (version(world), world.elapsed_us - began_us) == (2, 120 * MICROS + RULES.drain_us)
 
 
 def test_an_alarm_after_most_of_an_hour_gives_the_traffic_back() -> None:
@@ -296,7 +311,14 @@ def test_a_mix_can_be_deleted() -> None:
 DEPLOYMENTS = st.one_of(
     st.none(),
     st.just(Deployment()),
-    st.builds(canary, st.sampled_from([0, 15, 40]), st.integers(1, 50), st.sampled_from([0, 25])),
+    st.builds(
+        canary,
+        st.sampled_from([0, 15, 40]),
+        st.integers(1, 50),
+        st.sampled_from([0, 25]),
+        st.none(),
+        st.sampled_from([(), (ALARM,)]),
+    ),
     st.builds(lambda size: Deployment(BlueGreen(Shift.LINEAR, 20, linear=percent(size)), alarms=(ALARM,)),
               st.integers(10, 50)),
     st.builds(rolling, st.sampled_from([0, 20]), st.sampled_from([None, percent(25)])),
@@ -321,7 +343,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=2), DEPLOYMENTS, EVENTS)
 def test_rollouts_converge_and_harm_nobody(
     counts: list[int], first: Deployment | None, events: list[tuple[str, Any, Any]]

@@ -210,6 +210,7 @@ def _own(version: str, losses: Losses) -> Iterator[Metric]:
     yield InfoMetricFamily("clary_build", "The server.", value={"version": version})
     yield CounterMetricFamily("clary_metric_seconds_lost", "Seconds of routers that never arrived.", losses.deltas)
     yield CounterMetricFamily("clary_metric_samples_refused", "Samples beyond the store's limits.", losses.samples)
+    yield CounterMetricFamily("clary_metric_points_dropped", "Points deleted before their time.", losses.points)
     yield CounterMetricFamily("clary_spans_lost", "Traced invocations that were not kept.", losses.spans)
 
 

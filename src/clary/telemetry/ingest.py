@@ -108,7 +108,7 @@ class Ingest:
                     self._offsets[chunk.path] = chunk.end
         self._steps += 1
         if self._steps % self._options.prune_steps == 0:
-            self._store.prune(now_us)
+            self._prune(now_us)
         return len(chunks) < len(paths) and any(chunk.deltas or chunk.finished for chunk in chunks)
 
     def _read(self, paths: list[Path], held: ExitStack) -> Iterator[_Chunk]:
@@ -146,6 +146,15 @@ class Ingest:
             self._trace(spans)
         lost_spans = sum(delta.spans_lost for delta in taken.new)
         self._totals.lose(deltas=taken.lost, samples=taken.refused, spans=lost_spans)
+
+    def _prune(self, now_us: int) -> None:
+        pruned = self._store.prune(now_us)
+        self._totals.lose(points=pruned.dropped)
+        if pruned.kept_s is not None:
+            self._log.warning(
+                "metrics are kept for another time than before: their store is full, or has room again",
+                kept_s={f"{resolution_s} s": kept_s for resolution_s, kept_s in pruned.kept_s.items()},
+            )
 
     def _report(self, taken: Taken, torn_bytes: int) -> None:
         if taken.moved_aside is not None:

@@ -194,6 +194,12 @@ def _lost(view: View, before: View | None, since_us: int) -> Iterable[Metric]:
             before and before.losses.deltas,
         ),
         ("clary.samples.refused", "Samples beyond limits.", view.losses.samples, before and before.losses.samples),
+        (
+            "clary.points.dropped",
+            "Points deleted before their time.",
+            view.losses.points,
+            before and before.losses.points,
+        ),
         ("clary.spans.lost", "Traced invocations not kept.", view.losses.spans, before and before.losses.spans),
     ):
         message = _sum(before is not None)

@@ -121,3 +121,14 @@ def merged(sketches: Iterable[Sketch]) -> Sketch:
     for sketch in sketches:
         whole.merge(sketch)
     return whole
+
+
+def merge_encoded(one: bytes | None, two: bytes | None) -> bytes | None:
+    """Two sketches as `encode` wrote them, or None where there is none, as one. Of one that cannot be read the newer,
+    the second, stands: it must not hold up all others."""
+    if one is None or two is None:
+        return two if one is None else one
+    try:
+        return merged((Sketch.decode(one), Sketch.decode(two))).encode()
+    except ValueError:
+        return two

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,8 @@ from clary.domain.errors import LimitExceeded
 from clary.kit.clock import MICROS
 from clary.telemetry.delta import Delta
 from clary.telemetry.points import Cell, Sample, SeriesKey, encode_dimensions, samples_of
-from clary.telemetry.sketch import Sketch, merged
+from clary.telemetry.room import Room, used_bytes
+from clary.telemetry.sketch import merge_encoded
 
 FORMAT = 1
 RETENTION_S = {1: 3 * 3600, 10: 3 * 3600, 60: 15 * 86400, 300: 63 * 86400, 3600: 455 * 86400}
@@ -65,11 +66,23 @@ class StoreOptions:
     """Limits of the metric store."""
 
     series_max: int = 100_000
-    """Series kept; a point of one more is refused and counted. About 12,000 variants."""
+    """Series kept; a point of one more is refused and counted. About 4,000 variants."""
     custom_series_max: int = 50_000
     """Of them, those in namespaces of users': what they publish never keeps an endpoint's metrics out."""
     prune_series: int = 256
     """Series whose old points are deleted in one step."""
+    bytes_max: int = 4 << 30
+    """Of the file: beyond, the finest points are kept for less time. About 3,000 busy series at full length."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What one step of pruning did."""
+
+    dropped: int
+    """Points deleted before their time, for want of room."""
+    kept_s: Mapping[int, int] | None
+    """For how long points are kept from now on, by resolution, where that changed in this step."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,7 @@ class MetricStore:
         self._suspect = False
         """A reader met damage: the next write begins anew."""
         self._prune_after = 0
+        self._room = Room(RETENTION_S, self._options.bytes_max)
 
     def close(self) -> None:
         """Finish what is written."""
@@ -157,9 +171,9 @@ class MetricStore:
 
         return self.read(work)
 
-    def prune(self, now_us: int) -> None:
+    def prune(self, now_us: int) -> Pruned:
         """Delete what outlived its retention, for the next few series in turn."""
-        self._write(lambda db: self._prune(db, now_us // MICROS), now_us)
+        return self._write(lambda db: self._prune(db, now_us // MICROS), now_us)
 
     def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `work` on one consistent, read-only view: an empty one where there is no store yet or it is broken."""
@@ -228,7 +242,7 @@ class MetricStore:
         self._db = db
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
-        db.create_function("merge_sketches", 2, _merge_sketches, deterministic=True)
+        db.create_function("merge_sketches", 2, merge_encoded, deterministic=True)
         return db
 
     def _forget(self) -> None:
@@ -291,7 +305,7 @@ class MetricStore:
                 refused += 1
                 continue
             latest[series] = max(latest.get(series, 0), sample.at_s)
-            for resolution_s, kept_s in RETENTION_S.items():
+            for resolution_s, kept_s in self._room.kept_s.items():
                 at_s = sample.at_s // resolution_s * resolution_s
                 if resolution_s >= sample.resolution_s and at_s >= now_s - kept_s:
                     cells.setdefault((series, resolution_s, at_s), Cell()).merge(sample.cell)
@@ -336,36 +350,30 @@ class MetricStore:
         self._counts = [self._counts[0] + 1, self._counts[1] + custom]
         return True
 
-    def _prune(self, db: sqlite3.Connection, now_s: int) -> None:
+    def _prune(self, db: sqlite3.Connection, now_s: int) -> Pruned:
         oldest_s = now_s - max(RETENTION_S.values())
+        dropped, kept_s = 0, self._room.kept_s
         query = "SELECT id, last_s FROM series WHERE id > ? ORDER BY id LIMIT ?"
         rows = db.execute(query, (self._prune_after, self._options.prune_series)).fetchall()
         self._prune_after = rows[-1][0] if len(rows) == self._options.prune_series else 0
         for series, last_s in rows:
-            for resolution_s, kept_s in RETENTION_S.items():
-                db.execute(
-                    "DELETE FROM point WHERE series = ? AND resolution = ? AND at < ?",
-                    (series, resolution_s, now_s - kept_s),
-                )
+            for resolution_s, whole_s in RETENTION_S.items():
+                delete = "DELETE FROM point WHERE series = ? AND resolution = ? AND at < ?"
+                db.execute(delete, (series, resolution_s, now_s - whole_s))
+                if kept_s[resolution_s] < whole_s:
+                    dropped += db.execute(delete, (series, resolution_s, now_s - kept_s[resolution_s])).rowcount
             if last_s < oldest_s:
                 db.execute("DELETE FROM series WHERE id = ?", (series,))
                 self._forget()
         db.execute("DELETE FROM taken WHERE at < ?", (now_s - RETENTION_S[60],))
+        # Only a whole round shows what the windows in force come to.
+        changed = self._prune_after == 0 and self._room.settle(used_bytes(db))
+        return Pruned(dropped, dict(self._room.kept_s) if changed else None)
 
 
 def is_custom(namespace: str) -> bool:
     """Whether a namespace is a user's, not one of Clary's own metrics."""
     return not namespace.startswith("AWS/") and namespace not in OWN_NAMESPACES
-
-
-def _merge_sketches(one: bytes | None, two: bytes | None) -> bytes | None:
-    if one is None or two is None:
-        return two if one is None else one
-    try:
-        return merged((Sketch.decode(one), Sketch.decode(two))).encode()
-    except ValueError:
-        # One that cannot be read must not hold up all metrics; the newer one can be.
-        return two
 
 
 def _is_broken(error: sqlite3.DatabaseError) -> bool:

@@ -123,6 +123,8 @@ class Losses:
     """Refused by the metric store."""
     spans: int = 0
     """Traced invocations."""
+    points: int = 0
+    """Deleted before their time: the store had reached its size."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,11 @@ class Totals:
             known = self._fleets[key] = FleetTotals(at_us, at_us)
         return known
 
-    def lose(self, deltas: int = 0, samples: int = 0, spans: int = 0) -> None:
+    def lose(self, deltas: int = 0, samples: int = 0, spans: int = 0, points: int = 0) -> None:
         """Count what was lost."""
         with self._lock:
-            before = self._losses
-            self._losses = Losses(before.deltas + deltas, before.samples + samples, before.spans + spans)
+            was = self._losses
+            self._losses = Losses(was.deltas + deltas, was.samples + samples, was.spans + spans, was.points + points)
 
     def use(self, usage: Iterable[Usage], running: Iterable[str]) -> None:
         """Keep what was measured, and forget what was measured before of all but `running` (uids)."""

@@ -107,5 +107,5 @@ def test_losses_add_up() -> None:
     totals = Totals()
     totals.lose(deltas=1)
     totals.lose(samples=2, spans=3)
-    totals.lose(deltas=4)
-    assert totals.view(NOW_US).losses == Losses(5, 2, 3)
+    totals.lose(deltas=4, points=9)
+    assert totals.view(NOW_US).losses == Losses(5, 2, 3, 9)

@@ -334,6 +334,14 @@ def test_composites_that_cannot_be(strict: Any, members: dict[str, Any], said: s
     assert said in text
 
 
+def test_names_and_data_of_states_have_a_form(client: Any) -> None:
+    assert "control characters" in refusal(client.put_metric_alarm, AlarmName="a\tb", **SIMPLE)[1]
+    put(client)
+    state = {"AlarmName": "a", "StateValue": "ALARM", "StateReason": "a drill"}
+    assert refusal(client.set_alarm_state, **state, StateReasonData="{")[0] == "InvalidFormat"
+    client.set_alarm_state(**state, StateReasonData="{}")
+
+
 def test_a_name_stays_with_its_kind(client: Any) -> None:
     put(client, "metric")
     client.put_composite_alarm(AlarmName="composite", AlarmRule="TRUE")

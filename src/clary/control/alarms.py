@@ -56,6 +56,8 @@ class AlarmFilter:
 
 async def put_alarm(desk: Desk, caller: Caller, name: str, spec: AlarmSpec, tags: dict[str, str]) -> None:
     """Define an alarm; one that there is keeps its state and its tags. Raises Invalid, NotServed, LimitExceeded."""
+    if not name.isprintable():
+        raise Invalid("An alarm's name must not contain control characters.")
     check_spec(spec)
     now_us = desk.clock.now_us()
     uid = desk.ids.ulid(now_us)

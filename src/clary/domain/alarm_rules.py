@@ -6,6 +6,7 @@ OR and parentheses; a name, or an ARN, may stand in double quotes. NOT binds tig
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class _Token:
     name: str = ""
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_rule(text: str) -> Rule:
     """The rule in a text. Raises Invalid, which says where it breaks."""
     if text != text.strip():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -25,7 +26,7 @@ from clary.reconcile.alarm_plan import Change, Outcome
 from clary.reconcile.alarms import ticks
 from clary.store import alarm_history, outbox
 from clary.store.alarm_history import Item, encode_data
-from clary.store.alarms import COMPOSITE, METRIC, alarms_of, note, note_evaluated, wished
+from clary.store.alarms import COMPOSITE, METRIC, alarms_of, note, suppression_end_us, wished
 from clary.store.base import Store
 from clary.telemetry.store import MetricStore
 
@@ -38,6 +39,8 @@ class AlarmOptions:
 
     lag_s: int = 2
     """Seconds after the end of a period until it is looked at: routers' counts of it have arrived by then."""
+    batch_max: int = 1000
+    """Alarms evaluated in one transaction, so that others get their turns."""
     ticks_max: int = 60
     """Evaluations of one alarm that are made up for after an outage; earlier ones are left out."""
     step_back_s: int = 300
@@ -102,22 +105,24 @@ class AlarmLoop:
         alarms = await world.store.read(alarms_of)
         due = due_ticks(alarms, now_us, options)
         for end_s in sorted(due):
-            if not await self._evaluate(end_s, due[end_s]):
-                return options.retry_s
-        if not due and (any(a.seen < a.wish for a in alarms) or _is_past(alarm_plan.wake_us(alarms), now_us)):
-            await world.store.write(lambda connection: self._write(connection, {}, {}, now_us))
-        return await self._next_s()
+            for start in range(0, len(due[end_s]), options.batch_max):
+                if not await self._evaluate(end_s, due[end_s][start : start + options.batch_max]):
+                    return options.retry_s
+        end_us = await world.store.read(suppression_end_us)
+        if (end_us is not None and end_us <= now_us) or await world.store.read(wished):
+            await self._settle({}, {}, now_us)
+        return await self._next_s(alarms)
 
-    async def _next_s(self) -> float:
-        alarms = await self._world.store.read(alarms_of)
+    async def _next_s(self, alarms: Sequence[Alarm]) -> float:
+        end_us = await self._world.store.read(suppression_end_us)
         now_us = self._world.clock.now_us()
         waits = [self._options.look_s]
         lag_us = self._options.lag_s * MICROS
         for every_s in {alarm.spec.every_s for alarm in alarms if isinstance(alarm.spec, MetricAlarm)}:
             every_us = every_s * MICROS
             waits.append((every_us - (now_us - lag_us) % every_us) / MICROS)
-        if (wake_us := alarm_plan.wake_us(alarms)) is not None:
-            waits.append(max(0.0, (wake_us - now_us) / MICROS))
+        if end_us is not None:
+            waits.append(max(0.0, (end_us - now_us) / MICROS))
         return min(waits)
 
     async def _evaluate(self, end_s: int, due: Sequence[Alarm]) -> bool:
@@ -140,7 +145,7 @@ class AlarmLoop:
             outcomes = {alarm.uid: failed for alarm in due}
         at_us = min(now_us, (end_s + self._options.lag_s) * MICROS) if self._lags(end_s, due, now_us) else now_us
         wishes = {alarm.uid: alarm.wish for alarm in due}
-        await world.store.write(lambda connection: self._write(connection, outcomes, wishes, at_us))
+        await self._settle(outcomes, wishes, at_us)
         return not self._failing
 
     def _lags(self, end_s: int, due: Sequence[Alarm], now_us: int) -> bool:
@@ -148,29 +153,31 @@ class AlarmLoop:
         last_s = now_us // MICROS - self._options.lag_s
         return any(isinstance(a.spec, MetricAlarm) and end_s + a.spec.every_s <= last_s for a in due)
 
+    async def _settle(self, outcomes: Mapping[str, Outcome], wishes: Mapping[str, int], at_us: int) -> None:
+        changes = await self._world.store.write(lambda c: self._write(c, outcomes, wishes, at_us))
+        for change in changes:
+            for summary, _ in change.history:
+                _log.info("an alarm changed its state", alarm=change.alarm.name, summary=summary)
+
     def _write(
         self, connection: Connection, outcomes: Mapping[str, Outcome], wishes: Mapping[str, int], at_us: int
-    ) -> None:
+    ) -> Sequence[Change]:
         """One transaction: states, history and events together, over the alarms as they are now."""
         now_us = self._world.clock.now_us()
         alarms = alarms_of(connection)
         # One that was defined anew since it was read is looked at again.
         valid = {a.uid: outcomes[a.uid] for a in alarms if a.uid in outcomes and wishes[a.uid] == a.wish}
         changes = alarm_plan.plan(alarms, valid, at_us, now_us)
-        note_many(connection, changes)
-        for change in changes:
-            self._record(connection, change, now_us)
-
-    def _record(self, connection: Connection, change: Change, now_us: int) -> None:
-        alarm = change.alarm
-        kind = COMPOSITE if isinstance(alarm.spec, CompositeAlarm) else METRIC
-        for summary, data in change.history:
-            item = Item(alarm.scope, alarm.name, kind, now_us, "StateUpdate", summary, encode_data(data))
-            alarm_history.append(connection, item)
-            _log.info("an alarm changed its state", alarm=alarm.name, summary=summary)
-        for target, body in change.events:
-            uid = self._world.ids.ulid(now_us)
-            outbox.append(connection, outbox.Event(uid, now_us, alarm.scope, SOURCE, target, body))
+        note(connection, {change.alarm.uid: change.columns for change in changes})
+        items = [_item(change.alarm, summary, data, now_us) for change in changes for summary, data in change.history]
+        alarm_history.append(connection, *items)
+        events = [
+            outbox.Event(self._world.ids.ulid(now_us), now_us, change.alarm.scope, SOURCE, target, body)
+            for change in changes
+            for target, body in change.events
+        ]
+        outbox.append(connection, *events)
+        return changes
 
     async def _prune(self) -> None:
         now_s = self._world.clock.monotonic_s()
@@ -205,18 +212,6 @@ def due_ticks(alarms: Collection[Alarm], now_us: int, options: AlarmOptions) -> 
     return due
 
 
-def note_many(connection: Connection, changes: Sequence[Change]) -> None:
-    """Write what was observed: those of whom it is only said that they were evaluated in one statement."""
-    together: dict[int, list[str]] = {}
-    for change in changes:
-        if list(change.columns) == ["evaluated_us"] and change.columns["evaluated_us"] is not None:
-            together.setdefault(change.columns["evaluated_us"], []).append(change.alarm.uid)
-        else:
-            note(connection, change.alarm.uid, **change.columns)
-    for at_us, uids in together.items():
-        for start in range(0, len(uids), 500):
-            note_evaluated(connection, uids[start : start + 500], at_us)
-
-
-def _is_past(at_us: int | None, now_us: int) -> bool:
-    return at_us is not None and at_us <= now_us
+def _item(alarm: Alarm, summary: str, data: Mapping[str, Any], now_us: int) -> Item:
+    kind = COMPOSITE if isinstance(alarm.spec, CompositeAlarm) else METRIC
+    return Item(alarm.scope, alarm.name, kind, now_us, "StateUpdate", summary, encode_data(data))

@@ -85,12 +85,6 @@ def plan(alarms: Sequence[Alarm], outcomes: Mapping[str, Outcome], at_us: int, n
     return changes
 
 
-def wake_us(alarms: Iterable[Alarm]) -> int | None:
-    """The next instant at which a suppression ends."""
-    ends = [a.suppression.until_us for a in alarms if a.suppression is not None and a.suppression.until_us is not None]
-    return min(ends, default=None)
-
-
 # -- metric alarms -----------------------------------------------------------------------------------------------------
 
 

@@ -71,20 +71,23 @@ def encode_data(data: Mapping[str, Any]) -> str:
     return text if len(text) <= DATA_CHARS_MAX else json.dumps({"version": "1.0", "type": data.get("type", "")})
 
 
-def append(connection: Connection, item: Item) -> None:
-    """Note an item."""
-    connection.execute(
-        insert(alarm_history).values(
-            account=item.scope.account,
-            region=item.scope.region,
-            name=item.name,
-            kind=item.kind,
-            at_us=item.at_us,
-            item=item.item,
-            summary=item.summary,
-            data=item.data,
-        )
-    )
+def append(connection: Connection, *items: Item) -> None:
+    """Note items, in their order."""
+    rows = [
+        {
+            "account": item.scope.account,
+            "region": item.scope.region,
+            "name": item.name,
+            "kind": item.kind,
+            "at_us": item.at_us,
+            "item": item.item,
+            "summary": item.summary,
+            "data": item.data,
+        }
+        for item in items
+    ]
+    if rows:
+        connection.execute(insert(alarm_history), rows)
 
 
 def page(connection: Connection, scope: Scope, query: HistoryQuery) -> Sequence[Item]:

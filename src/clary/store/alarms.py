@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, func, insert, null, select, update
+from sqlalchemy import Connection, Row, bindparam, case, delete, func, insert, null, select, update
 
 from clary.domain.alarms import (
     Alarm,
@@ -122,14 +122,22 @@ def wished(connection: Connection) -> bool:
     return connection.execute(select(alarms.c.uid).where(alarms.c.seen < alarms.c.wish).limit(1)).first() is not None
 
 
-def note_evaluated(connection: Connection, uids: Collection[str], at_us: int) -> None:
-    """These could be evaluated at that instant; written by reconcile alone."""
-    connection.execute(update(alarms).where(alarms.c.uid.in_(uids)).values(evaluated_us=at_us))
+def suppression_end_us(connection: Connection) -> int | None:
+    """When the next suppression ends; None where none has an end."""
+    found: int | None = connection.execute(select(func.min(alarms.c.suppressed_until_us))).scalar()
+    return found
 
 
-def note(connection: Connection, uid: str, **observed: Any) -> None:
-    """What was observed of an alarm, by column; written by reconcile alone."""
-    connection.execute(update(alarms).where(alarms.c.uid == uid).values(**observed))
+def note(connection: Connection, observed: Mapping[str, Mapping[str, Any]]) -> None:
+    """What was observed of alarms: values of their columns by uid; written by reconcile alone."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for uid, values in observed.items():
+        row = {"key_of_row": uid, **{f"new_{name}": value for name, value in values.items()}}
+        groups.setdefault(tuple(sorted(values)), []).append(row)
+    for names, rows in groups.items():
+        values_of: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+        statement = update(alarms).where(alarms.c.uid == bindparam("key_of_row")).values(values_of)
+        connection.execute(statement, rows)
 
 
 def alarm(row: Row[Any]) -> Alarm:

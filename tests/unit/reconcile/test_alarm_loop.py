@@ -335,6 +335,23 @@ async def test_composites_follow_in_the_same_transaction(yard: Yard) -> None:
     assert child.evaluated_us == parent.evaluated_us
 
 
+async def test_actions_that_wait_for_a_suppressor_are_performed_when_it_stays_silent(yard: Yard) -> None:
+    await yard.put("a", above(100.0))
+    await yard.put("s", above(1e9))
+    actions = Actions(alarm=(FUNCTION,))
+    await yard.put("c", CompositeAlarm("ALARM(a)", actions=actions, suppressor="s", wait_s=90, extension_s=30))
+    await yard.go(63, lambda at_s: yard.emit(at_s, 1.0))
+    begun = len(await yard.told())
+    await yard.go(60, lambda at_s: yard.emit(at_s, 500.0) if at_s > START_S + 60 else None)
+    yard.emit(START_S + 60, 500.0)
+    await yard.go(60)
+    assert (await yard.state("c")).value is ALARM
+    # Only the alarm below has told so far.
+    assert len(await yard.told()) == begun + 1
+    await yard.go(120, lambda at_s: yard.emit(at_s, 500.0))
+    assert (await yard.told())[begun:] == ["ALARM", "ALARM"]
+
+
 async def test_a_hundred_alarms_are_one_look(yard: Yard) -> None:
     for number in range(100):
         await yard.put(f"a{number}", above(float(number)))

@@ -8,6 +8,7 @@ them; the others are ours.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,6 +104,8 @@ def _writes(desk: Desk) -> tuple[Operation, ...]:
 
     async def set_alarm_state(call: Call, members: Members) -> Members:
         value, data = AlarmValue(members["StateValue"]), members.get("StateReasonData", "")
+        if data and not _is_json(data):
+            raise AwsError("InvalidFormat", "StateReasonData is not syntactically valid JSON.")
         state = SetState(value, members["StateReason"], data)
         await alarms.set_alarm(desk, caller_of(call), members["AlarmName"], state)
         return {}
@@ -270,6 +273,14 @@ def _item(item: Item) -> dict[str, Any]:
         "HistorySummary": item.summary,
         "HistoryData": item.data,
     }
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _kinds(members: Members) -> Sequence[str]:

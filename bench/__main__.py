@@ -6,6 +6,7 @@
    server that answers a constant: the floor. One router, one replica, CSV in and out, no authentication.
 2. Rows a second with 100 rows a request over HTTP, beside the same batches predicted in process on one thread.
 3. p99 of one client while 1 GB is uploaded to the object store, beside p99 without.
+4. What metrics cost a request: the router's hot path with and without, in one process (bench/recorder.py).
 
 Everything runs on this machine, clients included, one measurement at a time. Single samples of a shared machine: take
 the ratios.
@@ -32,6 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bench.load import Measured, measure, request
+from bench.recorder import cost
 from bench.router import listener
 from tests.support.model import pack
 from tests.support.server import Server, wait_until
@@ -171,9 +173,12 @@ def main() -> None:
         ratio = beside["beside"] / beside["alone"]
         say(f"alone {beside['alone']:.2f} ms, beside a 1 GB upload {beside['beside']:.2f} ms (ratio {ratio:.1f})")
         say(f"the upload ran at {beside['upload MB/s']:.0f} MB/s")
+    say("\n4. what metrics cost a request, in process")
+    counted = cost()
+    say(f"{counted['cost_ns']:.0f} ns of {counted['on_ns']:.0f}; observe alone {counted['observe_ns']:.0f} ns")
     if given.json:
         rates = {name: {c: vars(m) for c, m in one.items()} for name, one in {"floor": base, **found}.items()}
-        print(json.dumps({"one_row": rates, "rows_per_s": many, "beside_upload": beside}))
+        print(json.dumps({"one_row": rates, "rows_per_s": many, "beside_upload": beside, "metrics": counted}))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ IDLE_TICKS_MAX = 10
 """An idle variant reports its zeros once in this many seconds: the shortest period that scaling looks at."""
 SPANS_MAX = 1_000
 """Traced invocations a second that are kept; more are counted as lost."""
+SPANS_SPOOL_BYTES_MAX = 8 << 20
+"""With more than this waiting in the spool, because control is down, spans are lost: metrics have the room."""
 EARLY_S_MAX = 0.05
 """How much before its time a timer is taken for an early one."""
 
@@ -345,6 +347,8 @@ class Recorder:
             elif series.retired and not series.concurrent:
                 del self._series[key]
         spans, lost = tuple(self._spans), self._spans_lost
+        if self._spool.waiting_bytes > SPANS_SPOOL_BYTES_MAX:
+            spans, lost = (), lost + len(spans)
         if not variants and not spans:
             return
         self._spans.clear()

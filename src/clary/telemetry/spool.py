@@ -50,6 +50,11 @@ class SpoolWriter:
         self.dropped_bytes = 0
         """Bytes of segments dropped because the spool was full, since this writer began."""
 
+    @property
+    def waiting_bytes(self) -> int:
+        """About what nobody took yet."""
+        return self._bytes + sum(size for _, size in self._sealed)
+
     def append(self, record: bytes) -> None:
         """Write a record whole. OSError (a full disk) leaves the segment as it was before."""
         if self._fd < 0 or self._bytes >= self._options.segment_bytes:

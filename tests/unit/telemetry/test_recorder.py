@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clary.kit.clock import VirtualClock
-from clary.telemetry.delta import Delta, decode_deltas
+from clary.telemetry.delta import Delta, Span, decode_deltas
 from clary.telemetry.recorder import IDLE_TICKS_MAX, Recorder, Series
 from clary.telemetry.sketch import Sketch
 from clary.telemetry.spool import segments
 
 START_US = 1_700_000_000 * 1_000_000
+SPAN = Span(bytes(16), bytes(8), bytes(8), "", 0, 5, "1", "r", "e", "A", "r1", "id", 200, 200, 4, False)
 
 
 def a_recorder(folder: Path, clock: VirtualClock) -> Recorder:
@@ -166,6 +167,19 @@ def test_the_router_loads_nothing_heavy_for_it() -> None:
     code = "import sys, clary.telemetry.recorder; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "sqlalchemy", "sqlite3", "structlog", "botocore", "starlette", "orjson"} & set(loaded)
+
+
+def test_spans_give_way_to_metrics_while_nobody_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clary.telemetry.recorder.SPANS_SPOOL_BYTES_MAX", 50)
+    recorder = a_recorder(tmp_path, VirtualClock())
+    series = a_series(recorder)
+    for _ in range(3):
+        series.observe(200, 1, 1, False)
+        recorder.span(SPAN)
+        recorder.ship()
+    deltas = spooled(tmp_path)
+    assert [len(delta.variants) for delta in deltas] == [1, 1, 1]
+    assert [(len(delta.spans), delta.spans_lost) for delta in deltas] == [(1, 0), (0, 1), (0, 1)]
 
 
 class EarlyClock(VirtualClock):

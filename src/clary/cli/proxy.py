@@ -58,7 +58,8 @@ def proxied(target: Target, environ: Mapping[str, str]) -> Iterator[dict[str, st
             note(refused_note(host, served.suffixes))
 
         def make() -> Proxy:
-            relay = Relay(target.url, open_server, served, httpx.AsyncHTTPTransport())
+            transport = httpx.AsyncHTTPTransport(verify=ssl.create_default_context())
+            relay = Relay(target.url, open_server, served, transport)
             return Proxy(token=token, served=served, authority=authority, relay=relay, on_refused=say_refused)
 
         url = f"http://{USER}:{token}@127.0.0.1:{listener.getsockname()[1]}"
@@ -106,7 +107,7 @@ def _is_open(target: Target) -> bool:
     import httpx
 
     try:
-        with httpx.Client(trust_env=False, timeout=HEALTH_S) as client:
+        with httpx.Client(trust_env=False, timeout=HEALTH_S, verify=ssl.create_default_context()) as client:
             document = json.loads(client.get(f"{target.url}/clary/health").content)
         return bool(document["auth"] == "none")
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:

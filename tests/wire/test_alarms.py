@@ -6,6 +6,7 @@ Where texts come from: the module itself says (edge/aws/resources/alarms.py). Ev
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,10 +65,19 @@ MATH: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of this schema with nothing in it: a copy is made sooner than the schema."""
+    path = tmp_path_factory.mktemp("empty") / "clary.db"
+    SqliteStore(path).close()
+    return path
+
+
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def served(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     # Nobody evaluates here, so nobody need be waited for.
     monkeypatch.setattr(use_cases, "SET_HOLD_S", 0.0)
+    shutil.copy(empty, tmp_path / "clary.db")
     store = SqliteStore(tmp_path / "clary.db")
     with serve_door(alarms.operations(Desk(store, SystemClock(), SystemIds()))) as door:
         yield door

@@ -22,7 +22,7 @@ DEPTH_MAX = 100
 """Parentheses and NOTs within one another."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<call>ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<bare>[^\"()]*?))\s*\)"
+    r"\s*(?:(?P<call>ALARM|OK|INSUFFICIENT_DATA)\s*\((?:\s*\"(?P<quoted>(?:[^\"\\]|\\.)*)\"\s*|(?P<bare>[^\"()]*))\)"
     r"|(?P<word>AND|OR|NOT|TRUE|FALSE)\b|(?P<paren>[()]))",
     re.IGNORECASE,
 )
@@ -78,7 +78,7 @@ def _tokens(text: str) -> list[_Token]:
             raise Invalid(f"AlarmRule is not valid at character {at + 1}: {text[at : at + 20]!r}.")
         if found["call"]:
             quoted = found["quoted"]
-            name = found["bare"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            name = found["bare"].strip() if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
             if not name:
                 raise Invalid(f"AlarmRule is not valid at character {at + 1}: the name of an alarm is missing.")
             tokens.append(_Token("call", at, AlarmValue(found["call"].upper()), name))

@@ -66,6 +66,14 @@ def test_what_is_no_rule_is_refused(rule: str) -> None:
         parse_rule(rule)
 
 
+@pytest.mark.parametrize(
+    "text", ["ALARM(" + " " * 10_000 + "(", 'ALARM("' + "\\\\" * 5_000, "ALARM(" + "a " * 5_000, "NOT " * 2_500]
+)
+def test_hostile_rules_are_refused_at_once(text: str) -> None:
+    with pytest.raises(Invalid):
+        parse_rule(text.strip())
+
+
 def test_limits() -> None:
     with pytest.raises(Invalid, match="at most 100"):
         parse_rule(" OR ".join(f"ALARM(a{number})" for number in range(CHILDREN_MAX + 1)))

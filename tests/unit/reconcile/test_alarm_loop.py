@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -125,8 +126,17 @@ class Yard:
             await self.clock.advance(wait_s)
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of this schema with nothing in it: a copy is made sooner than the schema."""
+    path = tmp_path_factory.mktemp("empty") / "clary.db"
+    SqliteStore(path).close()
+    return path
+
+
 @pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
+def yard(tmp_path: Path, empty: Path) -> Iterator[Yard]:
+    shutil.copy(empty, tmp_path / "clary.db")
     store, metrics = SqliteStore(tmp_path / "clary.db"), MetricStore(tmp_path / "telemetry.db")
     threads = Threads("alarms", 1)
     loop: Any = None

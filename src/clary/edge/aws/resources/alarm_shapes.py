@@ -196,7 +196,7 @@ def _single_stat(members: Members) -> MetricStat:
         metric=members["MetricName"],
         dimensions=dimensions_of(members.get("Dimensions")),
         period_s=members["Period"],
-        stat=simple or extended,
+        stat=members["ExtendedStatistic"] if simple is None else simple,
         unit=members.get("Unit"),
     )
 

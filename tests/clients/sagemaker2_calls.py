@@ -38,6 +38,7 @@ from sagemaker.serializers import (
 )
 from sagemaker.sklearn.estimator import SKLearn
 from sagemaker.sklearn.model import SKLearnModel
+from sagemaker.xgboost.estimator import XGBoost
 from sagemaker.xgboost.model import XGBoostModel
 
 ROLE = "arn:aws:iam::123456789012:role/any"
@@ -145,7 +146,8 @@ def of_scripts(session: sagemaker.Session, archive: str) -> None:
         framework_version="1.2-1",
         sagemaker_session=session,
     )
-    predictor = model.deploy(1, "ml.m5.large")
+    predictor = model.deploy(1, "ml.m5.large", wait=False)
+    ready(session, predictor)
     sums = [sum(row) for row in ROWS]
     assert np.allclose(predictor.predict(np.array(ROWS)), sums)
     Path("rows.csv").write_text("\n".join(",".join(map(str, row)) for row in ROWS))
@@ -168,7 +170,8 @@ def of_scripts(session: sagemaker.Session, archive: str) -> None:
     Path("booster.py").write_text(BOOSTER)
     url = session.upload_data(archive, key_prefix="models")
     boosted = XGBoostModel(url, ROLE, "booster.py", framework_version="1.7-1", sagemaker_session=session)
-    predictor = boosted.deploy(1, "ml.m5.large", serializer=CSVSerializer(), deserializer=CSVDeserializer())
+    predictor = boosted.deploy(1, "ml.m5.large", serializer=CSVSerializer(), deserializer=CSVDeserializer(), wait=False)
+    ready(session, predictor)
     assert np.asarray(predictor.predict(ROWS), dtype=float).ravel().shape == (2,)
     predictor.delete_model()
     predictor.delete_endpoint()
@@ -190,7 +193,10 @@ def of_estimators(session: sagemaker.Session) -> None:
     estimator.set_hyperparameters(num_round=20, objective="reg:squarederror")
     estimator.fit({"train": train}, logs="All")
     assert estimator.model_data.startswith(output), estimator.model_data
-    predictor = estimator.deploy(1, "ml.m5.large", serializer=CSVSerializer(), deserializer=CSVDeserializer())
+    predictor = estimator.deploy(
+        1, "ml.m5.large", serializer=CSVSerializer(), deserializer=CSVDeserializer(), wait=False
+    )
+    ready(session, predictor)
     answer = float(predictor.predict([[100, 1]])[0][0])
     assert abs(answer - 200) < 20, answer
     predictor.delete_endpoint()
@@ -210,7 +216,14 @@ def of_estimators(session: sagemaker.Session) -> None:
     script.fit({"train": train})
     found = session.sagemaker_client.describe_training_job(TrainingJobName=script.latest_training_job.name)
     assert found["FinalMetricDataList"][0]["Value"] == 1.0, found
-    predictor = script.deploy(1, "ml.m5.large", entry_point="inference.py", source_dir="code")
+    boosted = XGBoost(
+        "train.py", "1.7-1", role=ROLE, instance_count=1, instance_type="ml.m5.large", source_dir="code",
+        sagemaker_session=session, hyperparameters={"intercept": 0},
+    )  # fmt: skip
+    boosted.fit({"train": train}, logs=False)
+    assert boosted.model_data.endswith("/output/model.tar.gz"), boosted.model_data
+    predictor = script.deploy(1, "ml.m5.large", entry_point="inference.py", source_dir="code", wait=False)
+    ready(session, predictor)
     assert np.allclose(predictor.predict(np.array([[100.0, 1.0]])), [200.0])
     predictor.delete_endpoint()
 
@@ -224,11 +237,15 @@ def of_notebook(session: sagemaker.Session, archive: str) -> None:
     url = session.upload_data(archive, key_prefix="models")
     model = Model(image_uri=image, model_data=url, role=role, sagemaker_session=session, predictor_cls=Predictor)
     predictor = model.deploy(1, "ml.t3.medium", serializer=CSVSerializer(), deserializer=CSVDeserializer(), wait=False)
-    # The SDK itself looks every 30 s.
-    session.sagemaker_client.get_waiter("endpoint_in_service").wait(EndpointName=predictor.endpoint_name)
+    ready(session, predictor)
     assert np.asarray(predictor.predict(ROWS), dtype=float).ravel().shape == (2,)
     predictor.delete_model()
     predictor.delete_endpoint()
+
+
+def ready(session: sagemaker.Session, predictor: Predictor) -> None:
+    """Wait by boto3: the SDK itself, which `of_model` leaves to its own pace, looks every 30 s."""
+    session.sagemaker_client.get_waiter("endpoint_in_service").wait(EndpointName=predictor.endpoint_name)
 
 
 def refused(predictor: Predictor, rows: object) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
-from sagemaker.core.helper.session_helper import Session
+from sagemaker.core.helper.session_helper import Session, get_execution_role
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 SKLEARN = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
@@ -118,6 +119,13 @@ def of_source(_: str) -> None:
     assert said == {"rate": 0.5, "name": "a b", "helper": "beside the script"}, said
 
 
+def of_notebook(url: str) -> None:
+    """What a notebook on AWS takes for granted: a role and a bucket of its own."""
+    assert "AWS_ENDPOINT_URL" not in os.environ
+    assert get_execution_role() == "arn:aws:iam::123456789012:role/notebook"
+    assert url.startswith("s3://sagemaker-us-east-1-123456789012/models/")
+
+
 def asked(endpoint: object) -> None:
     answer = endpoint.invoke(body=b"0.5,-1.25,3,0.125", content_type="text/csv", accept="text/csv")
     float(answer.body.read())
@@ -126,7 +134,13 @@ def asked(endpoint: object) -> None:
 def main(story: str, archive: str) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)  # SDK 3 leaves the showing of logs to the application
     url = Session().upload_data(archive, key_prefix="models")
-    stories = {"resources": of_resources, "builder": of_builder, "trainer": of_trainer, "source": of_source}
+    stories = {
+        "resources": of_resources,
+        "builder": of_builder,
+        "trainer": of_trainer,
+        "source": of_source,
+        "notebook": of_notebook,
+    }
     stories[story](url)
     print("done")
 

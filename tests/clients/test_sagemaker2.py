@@ -24,7 +24,10 @@ def test_scripts_are_uploaded_and_every_serializer_is_understood(run: Run, regre
 
 
 def test_estimators_train_and_deploy(run: Run) -> None:
-    assert "done" in run("sagemaker2", "sagemaker2_calls.py", "estimators")
+    said = run("sagemaker2", "sagemaker2_calls.py", "estimators")
+    assert said.endswith("done\n")
+    assert "train-rmse:" in said, "fit shows the log of the algorithm"
+    assert "train_r2=1.0000;" in said, "and of the script"
 
 
 def test_a_notebook_of_aws_runs_as_it_is(run: Run, regressor: Path) -> None:

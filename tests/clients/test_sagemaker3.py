@@ -21,3 +21,7 @@ def test_a_trainer_waits_and_shows_the_log(run: Run, regressor: Path, story: str
     said = run("sagemaker3", "sagemaker3_calls.py", story, str(regressor))
     assert said.endswith("done\n")
     assert ("train-rmse:" if story == "trainer" else "rows=2; rate=0.5") in said
+
+
+def test_a_notebook_of_aws_finds_its_role_and_bucket(run: Run, regressor: Path) -> None:
+    assert "done" in run("sagemaker3", "sagemaker3_calls.py", "notebook", str(regressor), bare=True)

@@ -17,7 +17,9 @@ PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 def test_every_metric_is_documented_with_its_unit() -> None:
     latency = Latency(1, 1, 1, 1, {0: 1})
     whole = VariantDelta("1", "r", "e", "u", "v", 1, 1.0, 0, 0, 0, latency, latency, 1, 0, 0, 1)
-    busy = msgspec.structs.replace(whole, first_chunk=latency, first_chunk_model=latency, streams=1)
+    busy = msgspec.structs.replace(
+        whole, first_chunk=latency, first_chunk_model=latency, first_chunk_overhead=latency, streams=1
+    )
     stored = {(sample.key.metric, sample.key.unit) for sample in samples_of(Delta("router-0", "b", 1, 0, (busy,)))}
     documented = set(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
     subject = Subject(os.getpid(), "01R", "1", "r", ENDPOINTS, ((),), "u")

@@ -100,7 +100,7 @@ def _account(page: MetricsPage, request: Request) -> str:
     doorman = page.doorman
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not doorman.options.auth:
-        doorman.account(request)
+        doorman.check_origin(request)
         return ""
     if scheme.lower() != "bearer":
         return doorman.account(request)

@@ -67,15 +67,19 @@ class Doorman:
         """The account of who asks. Raises Refused."""
         return self._caller(request)[0]
 
+    def check_origin(self, request: Request) -> None:
+        """Raise Refused where nobody need sign and a foreign page, or a foreign name of this host, asks."""
+        get = request.headers.get
+        if not self.options.auth:
+            why = loopback.refusal(get("host"), get("origin"), get("sec-fetch-site"), self.options.hosts)
+            if why is not None:
+                raise Refused(403, "AccessDenied", why)
+
     def _caller(self, request: Request) -> tuple[str, str | None]:
         """Account and region of who asks; the region is None for unsigned callers."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         options = self.options
-        if not options.auth:
-            get = headers.get
-            why = loopback.refusal(get("host"), get("origin"), get("sec-fetch-site"), options.hosts)
-            if why is not None:
-                raise Refused(403, "AccessDenied", why)
+        self.check_origin(request)
         try:
             claim = sigv4.parse(headers, request.scope["query_string"].decode("latin-1"))
             if claim is None and options.auth:

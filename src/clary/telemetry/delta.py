@@ -60,6 +60,8 @@ class VariantDelta(msgspec.Struct, frozen=True, array_like=True):
     """Streamed answers of which at least one part was given, and that ended."""
     streams_broken: int = 0
     """Those that ended with an error."""
+    first_chunk_overhead: Latency | None = None
+    """The first less the second, of each."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):

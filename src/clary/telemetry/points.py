@@ -154,9 +154,13 @@ class _Emitter:
             yield self.sample("InvocationsPerInstance", "None", Cell(count, variant.per_instance, each, each))
         if count:
             yield from self._answers()
-        if variant.first_chunk is not None and variant.first_chunk_model is not None:
-            yield self.sample("FirstChunkLatency", "Microseconds", _latency_cell(variant.first_chunk))
-            yield self.sample("FirstChunkModelLatency", "Microseconds", _latency_cell(variant.first_chunk_model))
+        for metric, latency in (
+            ("FirstChunkLatency", variant.first_chunk),
+            ("FirstChunkModelLatency", variant.first_chunk_model),
+            ("FirstChunkOverheadLatency", variant.first_chunk_overhead),
+        ):
+            if latency is not None:
+                yield self.sample(metric, "Microseconds", _latency_cell(latency))
         if variant.streams:
             yield self.sample("MidStreamErrors", "None", _rate_cell(variant.streams, variant.streams_broken))
 

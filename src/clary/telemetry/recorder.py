@@ -40,6 +40,7 @@ class Series:
         "_errors_5xx",
         "_first",
         "_first_model",
+        "_first_overhead",
         "_fresh",
         "_high",
         "_instances",
@@ -157,6 +158,7 @@ class Series:
         """Count the first part of a streamed answer: since the request arrived, and since the model had it."""
         self._first.append(total_us)
         self._first_model.append(model_us)
+        self._first_overhead.append(max(0, total_us - model_us))
 
     def observe_stream(self, broken: bool) -> None:
         """Count the end of a streamed answer of which a part was given."""
@@ -201,6 +203,7 @@ class Series:
             first_chunk_model=_latency_of(self._first_model),
             streams=self._streams,
             streams_broken=self._streams_broken,
+            first_chunk_overhead=_latency_of(self._first_overhead),
         )
         self._ticks = 0
         self._fresh = False
@@ -223,6 +226,7 @@ class Series:
         self._streams = self._streams_broken = 0
         self._first: list[int] = []
         self._first_model: list[int] = []
+        self._first_overhead: list[int] = []
 
 
 def _latency_of(durations_us: list[int]) -> Latency | None:

@@ -296,6 +296,7 @@ def test_the_first_part_and_the_end_of_a_stream_are_counted(rig: Rig) -> None:
     wire.chunk(wire.requests[0], b"y")
     got = shipped(rig)
     assert (got.first_chunk and got.first_chunk.count, got.first_chunk_model and got.first_chunk_model.count) == (1, 1)
+    assert got.first_chunk_overhead is not None
     assert (got.streams, got.invocations) == (0, 0)
     wire.end(wire.requests[0])
     got = shipped(rig)

@@ -109,6 +109,7 @@ def test_only_this_machine_s_own_names_are_answered_without_auth() -> None:
     with served(auth=False) as running:
         assert running.get("/metrics", {"Host": "evil.example"})[0] == 403
         assert running.get("/clary/metrics")[0] == 200
+        assert running.get("/metrics", {"Authorization": "Bearer of what another server wants"})[0] == 200
 
 
 def test_with_auth_a_token_or_a_signature_opens_the_page() -> None:

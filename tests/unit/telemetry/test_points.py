@@ -70,6 +70,7 @@ def test_streams_have_their_own_metrics() -> None:
     (first,) = found["FirstChunkLatency", TWO]
     assert (first.count, first.sum, first.min, first.max) == (2, 30, 10, 20)
     assert ("FirstChunkModelLatency", TWO) in found
+    assert ("FirstChunkOverheadLatency", TWO) not in found, "what an older router does not tell is not made up"
 
 
 def test_a_delta_of_an_older_router_is_read() -> None:

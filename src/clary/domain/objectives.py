@@ -100,7 +100,7 @@ def alarm_of(objective: Objective, watched: Watched, actions: Actions | None = N
     queries: tuple[MetricQuery, ...] = (MetricQuery("m1", stat),)
     if objective.less:
         queries = (
-            MetricQuery("missed", expression="m1 - m2", label=objective.text),
+            MetricQuery("missed", expression="m1 - m2", label=f"{objective.metric} - {objective.less}"),
             MetricQuery("m1", stat, returned=False),
             MetricQuery("m2", replace(stat, metric=objective.less), returned=False),
         )

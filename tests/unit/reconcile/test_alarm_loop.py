@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
 from clary.domain.alarms import (
@@ -136,16 +143,24 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def yard(tmp_path: Path, empty: Path) -> Iterator[Yard]:
-    shutil.copy(empty, tmp_path / "clary.db")
-    store, metrics = SqliteStore(tmp_path / "clary.db"), MetricStore(tmp_path / "telemetry.db")
+    with a_yard(tmp_path, empty) as yard:
+        yield yard
+
+
+@contextlib.contextmanager
+def a_yard(folder: Path, empty: Path) -> Iterator[Yard]:
+    shutil.copy(empty, folder / "clary.db")
+    store, metrics = SqliteStore(folder / "clary.db"), MetricStore(folder / "telemetry.db")
     threads = Threads("alarms", 1)
     loop: Any = None
     yard = Yard(store, metrics, threads, SteppedClock(), loop)
     yard.restart()
-    yield yard
-    store.close()
-    metrics.close()
-    threads.close()
+    try:
+        yield yard
+    finally:
+        store.close()
+        metrics.close()
+        threads.close()
 
 
 async def test_an_hour_passes_within_a_second(yard: Yard) -> None:
@@ -371,3 +386,70 @@ async def test_a_hundred_alarms_are_one_look(yard: Yard) -> None:
     states = await yard.store.read(lambda c: alarm_states(c, SCOPE, [f"a{number}" for number in range(100)]))
     assert sum(state.value is ALARM for state in states.values()) == 50
     assert len({state.evaluated_us for state in states.values()}) == 1
+
+
+happenings = st.one_of(
+    st.tuples(st.just("minute"), st.sampled_from([1.0, 500.0, None])),
+    st.tuples(st.just("away"), st.integers(1, 6)),
+    st.tuples(st.just("kill"), st.integers(0, 3)),
+    st.tuples(st.just("back"), st.integers(1, 240)),
+    st.tuples(st.just("set"), st.sampled_from([OK, ALARM, NO_DATA])),
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(happenings, max_size=14), st.sampled_from([None, *Missing]))
+def test_whatever_happens_every_change_is_told_once(
+    empty: Path, happened: list[tuple[str, Any]], missing: Missing | None
+) -> None:
+    """Data, outages, kills in the middle of writing, clocks set back, drills: what is told is the states, in order."""
+    with tempfile.TemporaryDirectory() as folder, a_yard(Path(folder), empty) as yard:
+        asyncio.run(_live(yard, happened, missing))
+
+
+async def _live(yard: Yard, happened: list[tuple[str, Any]], missing: Missing | None) -> None:
+    actions = Actions(ok=(FUNCTION,), alarm=(FUNCTION,), insufficient=(FUNCTION,))
+    await yard.put("a", replace(above(100.0, periods=2, missing=missing), actions=actions))
+    for what, how in happened:
+        match what:
+            case "minute":
+                if how is not None:
+                    yard.emit(yard.now_s // 60 * 60, how)
+                await yard.go(60)
+            case "away":
+                await yard.clock.advance(60 * how)
+                yard.restart()
+                await yard.loop.step()
+            case "kill":
+                await yard.clock.advance(65)
+                await _killed(yard, how)
+            case "back":
+                yard.clock.step_s -= how
+                await yard.go(20)
+            case _:
+                uid = (await yard.state("a")).uid
+                await yard.store.write(partial(set_state, uid=uid, state=SetState(how, "a drill")))
+                await yard.loop.step()
+        told = ["INSUFFICIENT_DATA", *await yard.told()]
+        assert all(one != two for one, two in itertools.pairwise(told)), told
+        assert told[-1] == (await yard.state("a")).value.value
+        assert [f"{one} to {two}" for one, two in itertools.pairwise(told)] == await yard.history("a")
+
+
+async def _killed(yard: Yard, writes: int) -> None:
+    """The loop dies in its next write but `writes`, before or after the commit is nobody's to tell."""
+    write, left = yard.store.write, writes
+
+    async def dying(work: Callable[[Connection], Any]) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionError("killed")
+        return await write(work)
+
+    yard.store.write = dying  # type: ignore[method-assign]
+    with contextlib.suppress(ConnectionError):
+        await yard.loop.step()
+    yard.store.write = write  # type: ignore[method-assign]
+    yard.restart()
+    await yard.loop.step()

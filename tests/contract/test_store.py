@@ -269,16 +269,16 @@ async def test_an_upgrade_is_one_transaction_after_a_copy(place: Place, monkeypa
         assert place.execute("SELECT version_num FROM public_before_9000.alembic_version") == [(whole[-1],)]
 
 
-@pytest.mark.parametrize("step", range(1, len(migrate.STEPS)))
-async def test_every_old_schema_is_raised(place: Place, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(migrate, "STEPS", migrate.STEPS[:step])
-        (await place.open()).close()
-    place.execute("INSERT INTO tags (resource_uid, key, value) VALUES ('u', 'old', 'v')")
-    store = await place.open()
-    await test_the_schema_that_the_steps_make_is_the_one_in_the_tables(store)
-    assert await store.read(names) == ["old"]
-    store.close()
+async def test_every_old_schema_is_raised(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = migrate.STEPS
+    for step in range(1, len(whole) + 1):
+        monkeypatch.setattr(migrate, "STEPS", whole[:step])
+        store = await place.open()
+        await store.write(add(f"{step:04}"))
+        if step == len(whole):
+            await test_the_schema_that_the_steps_make_is_the_one_in_the_tables(store)
+        assert await store.read(names) == [f"{number:04}" for number in range(1, step + 1)]
+        store.close()
 
 
 # What PostgreSQL has and SQLite does not

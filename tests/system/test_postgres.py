@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,43 @@ def no_password(home: Path, server: Server) -> None:
             assert PASSWORD.encode() not in content, path
     assert json.loads((home / "secrets" / "store.json").read_text())["password"] == PASSWORD
     assert (home / "secrets" / "store.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_a_server_moves_from_sqlite_to_postgresql(guarded: Cluster, tmp_path: Path, regressor: Path) -> None:
+    """As docs/how-to/postgres.md tells it."""
+    url, archive, new = url_of(guarded), str(tmp_path / "clary.tar"), tmp_path / "new"
+    (tmp_path / "old").mkdir()
+    with Server(tmp_path / "old") as server:
+        server.host("regress", regressor.read_bytes())
+        said = server.invoke("regress", ROW)
+        clary("backup", archive, "--secrets", "--home", str(tmp_path / "old"))
+    clary("restore", archive, "--home", str(new), store=url)
+    with Server(new, environ={"CLARY_STORE": url}) as server:
+        server.client("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName="regress")
+        assert server.invoke("regress", ROW) == said
+        # Without being told: HOME remembers its store.
+        clary("backup", archive, "--force", "--home", str(new))
+        checks = json.loads(clary("doctor", "--json", "--home", str(new), status=None))["checks"]
+        assert [(one["state"], PASSWORD in one["found"]) for one in checks if one["name"] == "store"] == [("ok", False)]
+    shown = json.loads(clary("config", "--json", "--home", str(new), store=url))["options"]
+    (store,) = (one for one in shown if one["option"] == "store")
+    assert store["value"] == url.replace(f":{SAID}", "")
+    assert store["source"] == "CLARY_STORE"
+    with tarfile.open(archive) as kept:
+        assert "secrets/store.json" not in kept.getnames()
+        assert "clary.db" in kept.getnames()
+
+
+def clary(*arguments: str, store: str = "", status: int | None = 0) -> str:
+    """What a command prints; `status` None: any."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLARY_"))}
+    argv = [sys.executable, "-m", "clary.cli.main", *arguments]
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, env=env | ({"CLARY_STORE": store} if store else {})
+    )
+    assert status is None or done.returncode == status, done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow

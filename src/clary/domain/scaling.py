@@ -39,12 +39,14 @@ class PredefinedMetric:
     statistic: str
     period_s: int
     """Of the alarms, and of the values that the policy goes by."""
+    whole: bool = False
+    """Of the variant, not of an instance: the target is of an instance, and the alarms' thresholds follow the count."""
 
 
 PREDEFINED = {
     "SageMakerVariantInvocationsPerInstance": PredefinedMetric("AWS/SageMaker", "InvocationsPerInstance", "Sum", 60),
     "SageMakerVariantConcurrentRequestsPerModelHighResolution": PredefinedMetric(
-        "AWS/SageMaker", "ConcurrentRequestsPerModel", "Average", 10
+        "AWS/SageMaker", "ConcurrentRequestsPerModel", "Average", 10, whole=True
     ),
 }
 """Those of the dimension that is served."""
@@ -236,12 +238,24 @@ def queries_of(policy: TargetTracking, endpoint: str, variant: str) -> tuple[Met
     )  # fmt: skip
 
 
+def is_whole(policy: TargetTracking) -> bool:
+    """Whether what the policy goes by is of the variant, and not of an instance of it."""
+    return bool(policy.predefined) and PREDEFINED[policy.predefined].whole
+
+
+def threshold_of(policy: TargetTracking, count: int, *, high: bool) -> float:
+    """Of an alarm of the policy, with so many instances."""
+    share = 1.0 if high else LOW_SHARE
+    return policy.target * share * (count if is_whole(policy) else 1)
+
+
 def alarm_of(policy: TargetTracking, queries: tuple[MetricQuery, ...], arn: str, *, high: bool) -> MetricAlarm:
-    """One of the two alarms of a policy. Missing data is missing: nothing is scaled for the want of it."""
+    """One of the two alarms of a policy, as for one instance. Missing data is missing: nothing is scaled for the want
+    of it."""
     return MetricAlarm(
         queries=queries,
         evaluation_periods=HIGH_PERIODS if high else LOW_PERIODS,
-        threshold=policy.target if high else policy.target * LOW_SHARE,
+        threshold=threshold_of(policy, 1, high=high),
         comparison=Comparison.GREATER if high else Comparison.LESS,
         description=f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {arn}.",
         actions=Actions(alarm=(arn,)),

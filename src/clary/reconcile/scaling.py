@@ -28,6 +28,7 @@ from clary.domain.schedules import next_due
 from clary.kit.clock import MICROS
 from clary.reconcile.scaling_facts import (
     Action,
+    Arm,
     Due,
     EndActivity,
     Have,
@@ -69,7 +70,7 @@ class _Wish:
 def plan(want: Want, have: Have, memory: Memory, now_us: int) -> list[Action]:
     """The next actions, in order; applied, they lead to [], or to a WakeAt alone."""
     known = _known(memory, have, now_us)
-    actions: list[Action] = []
+    actions: list[Action] = [Arm(one.uid) for one in want.policies if isinstance(one, Tracking) and not one.armed]
     known = _end_open(have, known, now_us, actions)
     known = _run_schedule(want, known, now_us, actions)
     bounds = bounds_of(want.spec, known.bounds)

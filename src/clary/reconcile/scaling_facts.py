@@ -37,6 +37,8 @@ class Tracking:
     low: Signal | None = None
     reading: Reading | None = None
     """None: there is no value."""
+    armed: bool = True
+    """Whether the thresholds of its alarms are those of the present count."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,13 @@ class Ran:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """Give the alarms of a policy the thresholds of the present count."""
+
+    policy_uid: str
+
+
+@dataclass(frozen=True)
 class Remember:
     """What to remember from now on."""
 
@@ -161,4 +170,4 @@ class WakeAt:
     at_us: int
 
 
-Action = SetScale | Note | EndActivity | Ran | Remember | WakeAt
+Action = SetScale | Note | EndActivity | Ran | Arm | Remember | WakeAt

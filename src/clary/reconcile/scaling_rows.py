@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sqlalchemy import Connection
 
-from clary.domain.alarms import Alarm, AlarmValue, Comparison, MetricAlarm
+from clary.domain.alarms import Alarm, Comparison, MetricAlarm
 from clary.domain.names import arn_of
-from clary.domain.scaling import ActivityText, StepScaling, TargetTracking, policy_arn
+from clary.domain.scaling import ActivityText, StepScaling, TargetTracking, is_whole, policy_arn, threshold_of
 from clary.domain.states import IN_TRANSITION, EndpointStatus
 from clary.kit.ids import Ids
 from clary.reconcile.scaling_facts import (
     Action,
+    Arm,
     Due,
     EndActivity,
     Have,
@@ -33,6 +34,7 @@ from clary.reconcile.scaling_facts import (
     Want,
 )
 from clary.store.alarms import alarms_of, find_alarm
+from clary.store.alarms import put as put_alarm
 from clary.store.endpoints import endpoint_by_uid, fleet_of, ready_of
 from clary.store.records import announce
 from clary.store.scaling import Policy, ScheduledAction, Target, actions_of, mark_ran, policies_of, remember, set_scale
@@ -49,6 +51,8 @@ class Facts:
     have: Have
     policies: tuple[tuple[Policy, tuple[Alarm, ...]], ...]
     """Each with the alarms that call for it now."""
+    own: Mapping[str, tuple[Alarm, ...]]
+    """The alarms that were made for a policy, by its uid."""
     schedule: tuple[ScheduledAction, ...]
 
     @property
@@ -78,15 +82,16 @@ def facts_of(connection: Connection, target: Target) -> Facts | None:
     )
     policies = policies_of(connection, [target.uid])
     attached = alarms_of(connection, target.scope) if any(isinstance(p.spec, StepScaling) for p in policies) else ()
-    calling = tuple((policy, _calling(connection, target, policy, attached)) for policy in policies)
-    return Facts(target, have, calling, tuple(actions_of(connection, [target.uid])))
+    own = {policy.uid: _own(connection, target, policy) for policy in policies}
+    calling = tuple((policy, _calling(target, policy, own[policy.uid] or attached)) for policy in policies)
+    return Facts(target, have, calling, own, tuple(actions_of(connection, [target.uid])))
 
 
 def want_of(facts: Facts, readings: Mapping[str, Reading]) -> Want:
     """What control wrote, with the values of what policies go by: by the uid of the alarm that watches it."""
     return Want(
         spec=facts.target.spec,
-        policies=tuple(_policy(policy, alarms, readings) for policy, alarms in facts.policies),
+        policies=tuple(_policy(facts, policy, alarms, readings) for policy, alarms in facts.policies),
         schedule=tuple(
             # An action that was put anew runs from then on.
             Due(one.uid, one.name, one.spec, one.created_us, max(one.modified_us, one.ran_us or 0))
@@ -111,6 +116,9 @@ def apply(connection: Connection, facts: Facts, actions: Sequence[Action], ids: 
                 add_activity(connection, _activity(facts, ids.ulid(now_us), status, now_us, text=text))
             case EndActivity(activity=activity, status=status, text=text):
                 end_activity(connection, activity.uid, status, text, now_us)
+            case Arm(policy_uid=uid):
+                for alarm, spec in _unarmed(facts, uid):
+                    put_alarm(connection, target.scope, alarm.name, spec, alarm.uid, now_us)
             case Ran(uid=uid, at_us=at_us):
                 mark_ran(connection, uid, at_us)
             case Remember(memory=memory):
@@ -145,31 +153,52 @@ def _open(activity: Activity) -> Open:
     return Open(activity.uid, activity.generation, activity.count, activity.started_us, activity.text)
 
 
-def _calling(connection: Connection, target: Target, policy: Policy, attached: Iterable[Alarm]) -> tuple[Alarm, ...]:
-    """The alarms in a state whose actions name the policy."""
+def _own(connection: Connection, target: Target, policy: Policy) -> tuple[Alarm, ...]:
+    found = (find_alarm(connection, target.scope, name) for name in (policy.alarm_high, policy.alarm_low) if name)
+    return tuple(alarm for alarm in found if alarm is not None and isinstance(alarm.spec, MetricAlarm))
+
+
+def _calling(target: Target, policy: Policy, alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    """The alarms in a state whose actions name the policy; one that is still to be evaluated anew calls for nothing."""
     arn = policy_arn(target.scope, policy.guid, target.resource_id, policy.name)
-    if isinstance(policy.spec, TargetTracking):
-        own = (find_alarm(connection, target.scope, name) for name in (policy.alarm_high, policy.alarm_low) if name)
-        attached = [alarm for alarm in own if alarm is not None and alarm.state.value is AlarmValue.ALARM]
     return tuple(
         alarm
-        for alarm in attached
+        for alarm in alarms
         if isinstance(alarm.spec, MetricAlarm)
+        and alarm.seen >= alarm.wish
         and alarm.spec.actions.enabled
         and arn in alarm.spec.actions.of(alarm.state.value)
     )
 
 
-def _policy(policy: Policy, alarms: Sequence[Alarm], readings: Mapping[str, Reading]) -> PolicyFacts:
+def _unarmed(facts: Facts, policy_uid: str) -> list[tuple[Alarm, MetricAlarm]]:
+    """Alarms of a policy whose threshold is another count's, with what they are to be."""
+    policy = next(policy for policy, _ in facts.policies if policy.uid == policy_uid)
+    if not isinstance(policy.spec, TargetTracking) or not is_whole(policy.spec):
+        return []
+    found = []
+    for alarm in facts.own[policy_uid]:
+        threshold = threshold_of(policy.spec, facts.have.count, high=alarm.name == policy.alarm_high)
+        if isinstance(alarm.spec, MetricAlarm) and alarm.spec.threshold != threshold:
+            found.append((alarm, replace(alarm.spec, threshold=threshold)))
+    return found
+
+
+def _policy(facts: Facts, policy: Policy, alarms: Sequence[Alarm], readings: Mapping[str, Reading]) -> PolicyFacts:
     signals = {alarm.name: Signal(alarm.name, alarm.state.value.value, alarm.state.transitioned_us) for alarm in alarms}
     if isinstance(policy.spec, TargetTracking):
+        armed = not _unarmed(facts, policy.uid)
+        reading = next((readings[alarm.uid] for alarm in alarms if alarm.uid in readings), None)
+        if reading is not None and is_whole(policy.spec):
+            reading = replace(reading, value=reading.value / max(1, facts.have.count))
         return Tracking(
             uid=policy.uid,
             name=policy.name,
             spec=policy.spec,
-            high=signals.get(policy.alarm_high),
-            low=signals.get(policy.alarm_low),
-            reading=next((readings[alarm.uid] for alarm in alarms if alarm.uid in readings), None),
+            high=signals.get(policy.alarm_high) if armed else None,
+            low=signals.get(policy.alarm_low) if armed else None,
+            reading=reading,
+            armed=armed,
         )
     return Stepping(
         policy.uid, policy.name, policy.spec, tuple(_trigger(alarm, signals[alarm.name], readings) for alarm in alarms)

@@ -19,6 +19,7 @@ from clary.edge.aws.operation import Field
 from clary.edge.aws.resources import sts
 from clary.kit import sigv4
 from clary.kit.clock import MICROS, VirtualClock
+from clary.store.base import StoreUnavailableError
 from tests.support.door import ACCOUNT, ANN, REGION, EchoS3, Served, operation, serve_door
 
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e"
@@ -37,6 +38,7 @@ OPERATIONS = (
     operation("sagemaker", "AddTags", LimitExceeded("tags on a resource", 50, "tags")),
     operation("sagemaker", "DeleteModel", RuntimeError("secret of the house")),
     operation("sagemaker", "ListModels", OSError(errno.ENOSPC, "No space left on device")),
+    operation("sagemaker", "ListEndpointConfigs", StoreUnavailableError("The store postgresql://h/db is away.")),
     operation("sagemaker", "DeleteTags", {}, SEEN),
     operation(
         "sagemaker", "CreateEndpointConfig", {"EndpointConfigArn": ARN}, SEEN,
@@ -147,6 +149,15 @@ def test_an_unforeseen_failure_tells_the_client_nothing(served: Served) -> None:
 def test_a_full_disk_is_named(served: Served) -> None:
     error = refusal(served.client("sagemaker").list_models)
     assert error.response["Error"] == {"Code": "InternalFailure", "Message": DISK_FULL}
+
+
+def test_a_store_that_is_away_is_no_fault_of_the_client_and_worth_another_attempt(served: Served) -> None:
+    error = refusal(served.client("sagemaker").list_endpoint_configs)
+    assert error.response["Error"] == {
+        "Code": "ServiceUnavailable",
+        "Message": "The server's database cannot be reached now. Please try again.",
+    }
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
 
 
 def test_constraints_are_refused_in_the_services_words(served: Served, seen: list[Any]) -> None:

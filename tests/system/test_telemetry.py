@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from clary.edge.prometheus import token_of
 from tests.support.otlp import Collector, attributes, collecting
 from tests.support.server import ROLE, Server, wait_until
+from tests.support.training import ended, fill, packed, script_request
 
 SCRIPT = Path(__file__).parents[1] / "support" / "own_server.py"
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -135,6 +136,22 @@ def test_the_page_for_prometheus_is_closed_to_others(server: Server) -> None:
         urllib.request.urlopen(f"{server.url}/metrics")
 
 
+@pytest.mark.slow
+def test_a_training_is_measured_while_it_runs(server: Server) -> None:
+    busy = "import time\nend = time.time() + 60\nwhile time.time() < end: pass\n"
+    s3, sagemaker = fill(server, "train"), server.client("sagemaker")
+    s3.put_object(Bucket="train", Key="code.tar.gz", Body=packed({"train.py": busy}))
+    sagemaker.create_training_job(**script_request("busy", "train", "code.tar.gz", {}))
+
+    def used(metric: str) -> list[float]:
+        return values(server, "/aws/sagemaker/TrainingJobs", metric, "Maximum", of={"Host": "busy/algo-1"})
+
+    assert wait_until(lambda: used("CPUUtilization"), "a training's processor time", 50)[0] > 20
+    assert used("MemoryUtilization")[0] > 0
+    sagemaker.stop_training_job(TrainingJobName="busy")
+    ended(sagemaker, "busy")
+
+
 def credentials(server: Server) -> tuple[str, str]:
     key = json.loads((server.home / "secrets" / "root.json").read_text())
     return key["key_id"], key["secret"]
@@ -146,10 +163,12 @@ def instances(server: Server, namespace: str, metric: str) -> list[str]:
     return [d["Value"] for one in listed for d in one["Dimensions"] if d["Name"] == "InstanceId"]
 
 
-def values(server: Server, namespace: str, metric: str, statistic: str, **more: str) -> list[float]:
-    """One statistic over the last hour, of the endpoint's metric with these further dimensions."""
+def values(
+    server: Server, namespace: str, metric: str, statistic: str, of: dict[str, str] | None = None, **more: str
+) -> list[float]:
+    """One statistic over the last hour, of the endpoint's metric with these further dimensions, or `of` others."""
     now = datetime.now(UTC)
-    named = {"EndpointName": "own", "VariantName": "v", **more}
+    named = of or {"EndpointName": "own", "VariantName": "v", **more}
     answer = server.client("cloudwatch").get_metric_statistics(
         Namespace=namespace,
         MetricName=metric,

@@ -28,6 +28,7 @@ from clary.edge import (
 from clary.edge.visitor import Doorman, VisitorOptions
 from clary.placement import guest
 from clary.reconcile.rows import wished_replicas
+from clary.telemetry.totals import View
 
 
 def own_pages(base: Base, hosting: Hosting, stopping: Callable[[], bool]) -> Starlette:
@@ -99,7 +100,10 @@ def _metrics_page(base: Base, hosting: Hosting) -> prometheus.MetricsPage:
             for (scope, endpoint, variant, phase), count in found.items()
         ]
 
-    return prometheus.MetricsPage(_doorman(base), lambda: totals.view(base.clock.now_us()), replicas, __version__)
+    def view() -> View:
+        return totals.view(base.clock.now_us())
+
+    return prometheus.MetricsPage(_doorman(base), view, replicas, base.quick, __version__)
 
 
 def _doorman(base: Base) -> Doorman:

@@ -72,7 +72,7 @@ def _exporter(base: Base, totals: Totals) -> Exporter | None:
         return None
     from clary.telemetry.otlp import Exporter
 
-    return Exporter(options, totals, base.clock, __version__)
+    return Exporter(options, totals, base.clock, base.slow, __version__)
 
 
 def _nowhere(spans: Sequence[Span]) -> None:

@@ -13,12 +13,14 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 import httpx
 import structlog
 
 from clary.kit.backoff import Backoff
 from clary.kit.clock import Clock
+from clary.kit.threads import Threads
 from clary.telemetry import otlp_encode
 from clary.telemetry.delta import Span
 from clary.telemetry.otlp_options import OtlpOptions, Target
@@ -41,10 +43,12 @@ _log = structlog.get_logger("clary.telemetry")
 class Exporter:
     """Sends what `take` got, and what `totals` hold, until `run` is cancelled."""
 
-    def __init__(self, options: OtlpOptions, totals: Totals, clock: Clock, version: str) -> None:
+    def __init__(self, options: OtlpOptions, totals: Totals, clock: Clock, threads: Threads, version: str) -> None:
+        """`threads`: where messages are made."""
         self._options = options
         self._totals = totals
         self._clock = clock
+        self._threads = threads
         self._version = version
         self._resource = {"service.version": version, **options.resource}
         self._lock = threading.Lock()
@@ -97,8 +101,7 @@ class Exporter:
         """Send every span that waits."""
         target = self._options.traces
         while target is not None and (spans := self._next_spans()):
-            body = otlp_encode.traces(spans, self._resource, self._version)
-            if not await self._send(target, body):
+            if not await self._send(target, partial(otlp_encode.traces, spans, self._resource, self._version)):
                 self._totals.lose(spans=len(spans))
 
     def _next_spans(self) -> list[Span]:
@@ -113,13 +116,15 @@ class Exporter:
         view = self._totals.view(self._clock.now_us())
         before, since_us = self._told or (View(self._began_us, {}, (), Losses()), self._began_us)
         told = before if self._options.delta else None
-        body = otlp_encode.metrics(view, told, since_us if told else self._began_us, self._resource, self._version)
+        begun_us = since_us if told else self._began_us
+        make = partial(otlp_encode.metrics, view, told, begun_us, self._resource, self._version)
         # What was not delivered is in the next one: nothing that was counted is lost while control runs.
-        if await self._send(target, body):
+        if await self._send(target, make):
             self._told = view, view.now_us
 
-    async def _send(self, target: Target, body: bytes) -> bool:
-        """Whether it was delivered, after as many tries as it may take."""
+    async def _send(self, target: Target, make: Callable[[], bytes]) -> bool:
+        """Whether what `make` gives was delivered, after as many tries as it may take."""
+        body = await self._threads.run(lambda: gzip.compress(make(), 1) if target.gzip else make())
         why, wait_s = "", 0.0
         for attempt in range(TRIES_MAX):
             if attempt:
@@ -144,7 +149,6 @@ class Exporter:
     async def _post(self, target: Target, body: bytes) -> httpx.Response:
         headers = {"content-type": "application/x-protobuf", "user-agent": f"clary/{self._version}", **target.headers}
         if target.gzip:
-            body = gzip.compress(body, 1)
             headers["content-encoding"] = "gzip"
         return await self._client(target).post(target.url, content=body, headers=headers)
 

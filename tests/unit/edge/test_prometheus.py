@@ -15,6 +15,7 @@ from clary.edge import prometheus
 from clary.edge.visitor import Doorman, VisitorOptions
 from clary.kit.clock import SystemClock
 from clary.kit.sigv4 import sign
+from clary.kit.threads import Threads
 from clary.telemetry.delta import Delta, Latency, VariantDelta
 from clary.telemetry.totals import Totals, View
 from clary.telemetry.utilization import ENDPOINTS, TRAINING_JOBS, Subject, Usage
@@ -22,6 +23,7 @@ from tests.support.door import ANN, OneKey, Served, serve_asgi
 
 NOW_US = 1_700_000_000 * 1_000_000
 LATENCY = Latency(2, 12_000, 2_000, 10_000, {380: 1, 460: 1})  # about 2 ms and 10 ms
+THREADS = Threads("test", 1)
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
 MINE = {"account": ANN.account, "region": "us-east-1", "endpoint": "rides", "variant": "A"}
 
@@ -55,7 +57,7 @@ def view() -> View:
 
 def served(*, auth: bool) -> Any:
     options = VisitorOptions(auth=auth, account="123456789012", region="us-east-1")
-    page = prometheus.MetricsPage(Doorman(nobody, OneKey(), SystemClock(), options), view, replicas, "1.2.3")
+    page = prometheus.MetricsPage(Doorman(nobody, OneKey(), SystemClock(), options), view, replicas, THREADS, "1.2.3")
     return serve_asgi(Starlette(routes=prometheus.routes(page)))
 
 

@@ -11,6 +11,7 @@ import structlog
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, AGGREGATION_TEMPORALITY_DELTA
 
 from clary.kit.clock import VirtualClock
+from clary.kit.threads import Threads
 from clary.telemetry.delta import Delta, Latency, Span, VariantDelta
 from clary.telemetry.otlp import SPANS_WAITING_MAX, TRIES_MAX, Exporter
 from clary.telemetry.otlp_options import OtlpOptions, Target
@@ -39,6 +40,7 @@ SPAN = Span(
     900,
     False,
 )
+THREADS = Threads("test", 1)
 NAMED = {
     "cloud.account.id": "1",
     "cloud.region": "r",
@@ -64,7 +66,7 @@ class Rig:
         self.clock, self.totals = VirtualClock(NOW_US), Totals()
         targets = (Target(f"{collector.url}/v1/{s}", {"api-key": "k"}, gzip) for s in ("traces", "metrics"))
         self.exporter = Exporter(
-            OtlpOptions(*targets, delta, resource={"service.name": "clary"}), self.totals, self.clock, "1.2.3"
+            OtlpOptions(*targets, delta, resource={"service.name": "clary"}), self.totals, self.clock, THREADS, "1.2.3"
         )
 
     async def finish(self, work: object) -> None:

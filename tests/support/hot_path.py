@@ -20,6 +20,7 @@ from clary.dataplane.routes import RANDOM, EndpointRoute, KeyRoute, ReplicaRoute
 from clary.kit.clock import VirtualClock
 from clary.replica import frames
 from clary.replica.frames import Frame, Kind, Tag
+from clary.telemetry.invocations import Invocation
 from clary.telemetry.recorder import Recorder
 
 ACCOUNT = "123456789012"
@@ -166,6 +167,7 @@ class Rig:
         self.draws: list[float] = []
         self.notes: list[str] = []
         self.complaints: list[Exception] = []
+        self.invocations: list[Invocation] = []
         self.recorder = Recorder("router-0", "boot", spool_dir, self.clock)
         self.fleet = Fleet(self.recorder, self._queue, self._connect)
         self.control = NoControl()
@@ -181,6 +183,7 @@ class Rig:
             complain=self.complaints.append,
             span_id=lambda: next(spans).to_bytes(8, "big"),
             keep_span=self.recorder.span,
+            keep_invocation=self.invocations.append,
         )
 
     def _queue(self, routing: str) -> VariantQueue:

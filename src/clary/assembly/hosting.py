@@ -14,6 +14,7 @@ from clary.assembly.telemetry import Telemetry, make_telemetry, spans_wanted
 from clary.control.audit import Auditor
 from clary.control.log_groups import LogKeeper
 from clary.control.log_metrics import LogMetrics
+from clary.control.trail_delivery import Delivery, DeliveryWorld
 from clary.control.worker_roles import Lender
 from clary.environments.store import EnvironmentOptions, Environments
 from clary.kit.threads import Threads
@@ -61,9 +62,14 @@ class Hosting:
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
             "audit": self.auditor.run(),
+            "trails": Delivery(self._delivery(base)).run(),
             "log metrics": LogMetrics(self.keeper, base.metrics, base.clock, base.slow).run(),
             **self.telemetry.loops(),
         }
+
+    def _delivery(self, base: Base) -> DeliveryWorld:
+        spool, routing = base.home / "spool", self.world.routing
+        return DeliveryWorld(base.store, base.clock, base.stores, base.slow, spool, self.loop.loaded, routing.record)
 
 
 def make_hosting(base: Base) -> Hosting:

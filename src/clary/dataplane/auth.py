@@ -14,12 +14,19 @@ from clary.store.sessions import Sessions
 SERVICE = "sagemaker"
 """Signing name of sagemaker-runtime."""
 
+_KEY_ID = re.compile(r"Credential=([^/,\s]{1,128})/").search
 _SCOPE_REGION = re.compile(r"Credential=[^/,\s]+/\d{8}/([^/,\s]+)/").search
 
 
 def region_of(head: Head) -> str:
     """The region of the credential scope, unverified; empty for an unsigned request."""
     found = _SCOPE_REGION(head.headers.get("authorization", ""))
+    return found[1] if found else ""
+
+
+def key_id_of(head: Head) -> str:
+    """The key id that a request names, unverified; empty for an unsigned request."""
+    found = _KEY_ID(head.headers.get("authorization", ""))
     return found[1] if found else ""
 
 

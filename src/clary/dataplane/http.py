@@ -50,6 +50,12 @@ class Connection(asyncio.Protocol):
         self._final = False
         self.transport: asyncio.Transport | None = None
 
+    @property
+    def peer(self) -> str:
+        """The client's address; empty on the router's own socket, and once the client is gone."""
+        peer = self.transport.get_extra_info("peername") if self.transport is not None else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
     # -- callbacks of the event loop -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

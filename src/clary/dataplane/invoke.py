@@ -10,19 +10,20 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from clary.dataplane import answers, streams
-from clary.dataplane.auth import region_of
+from clary.dataplane.auth import key_id_of, region_of
 from clary.dataplane.batch import Call
 from clary.dataplane.head import Head, Refused
 from clary.dataplane.http import Connection, Exchange
 from clary.dataplane.limits import Limits
 from clary.dataplane.live import LiveVariant, Table
-from clary.dataplane.plan import Plan, not_found, plan_of, pool_of, weightless
+from clary.dataplane.plan import Plan, not_found, note_caller, plan_of, pool_of, weightless
 from clary.dataplane.tracing import span_of
 from clary.kit import loopback
 from clary.kit.clock import MICROS, Clock
 from clary.replica import frames
 from clary.replica.frames import Frame, Tag
 from clary.telemetry.delta import Span
+from clary.telemetry.invocations import Invocation
 
 _PREFIXES_MAX = 256
 # How a worker's answers begin: STATUS, then three timings, which the response is not made of. Then what is fixed.
@@ -57,10 +58,12 @@ class HotPath:
         complain: Callable[[Exception], None],
         span_id: Callable[[], bytes],
         keep_span: Callable[[Span], None],
+        keep_invocation: Callable[[Invocation], None],
     ) -> None:
         """`request_id`: 36 bytes, new each time. `draw`: uniform in [0, 1). `private`: answers what comes on the
         router's own socket and is no invocation, as (status, JSON). `complain` logs an error of ours. `span_id`: 8
-        bytes, new each time; `keep_span` takes traced invocations."""
+        bytes, new each time; `keep_span` takes traced invocations, `keep_invocation` those of which a
+        trail wants to be told."""
         self.limits = limits
         self.now_s = clock.monotonic_s()
         self.stopping = False
@@ -78,6 +81,7 @@ class HotPath:
         self._complain = complain
         self._span_id = span_id
         self._keep_span = keep_span
+        self._keep_invocation = keep_invocation
         self._date = answers.DateLine()
         self._date.at(clock.now_us())
 
@@ -181,6 +185,8 @@ class HotPath:
         if call.trace is not None:
             took_us = model_us, model_us + overhead_us
             self._keep_span(span_of(call, call.trace, self._clock.now_us(), (status, status), took_us))
+        if call.plan.caller is not None:
+            self._record(call, call.plan.caller, status)
         self.inflight -= 1
         call.done = True
         if status == 204:  # RFC 9110 15.3.5: no content and no length
@@ -273,13 +279,16 @@ class HotPath:
     def _plan(self, head: Head, body: bytes) -> Plan:
         snapshot = self.table.snapshot
         if snapshot.auth:
-            account = self.table.keyring.verify(head, body, self._clock.now_us() / MICROS).account
-            return plan_of(self.table, head, account, region_of(head))
+            key = self.table.keyring.verify(head, body, self._clock.now_us() / MICROS)
+            plan = plan_of(self.table, head, key.account, region_of(head))
+            note_caller(plan, head, key.arn, key.key_id)
+            return plan
         given = head.headers.get
         reason = loopback.refusal(head.host, given("origin"), given("sec-fetch-site"), snapshot.hosts)
         if reason is not None:
             raise Refused(403, "AccessDeniedException", reason)
         plan = plan_of(self.table, head, snapshot.account, region_of(head))
+        note_caller(plan, head, f"arn:aws:iam::{snapshot.account}:root", key_id_of(head))
         head.plan = plan
         return plan
 
@@ -388,4 +397,23 @@ class HotPath:
             series.observe_stream(model_error)
         if call.trace is not None:
             self._keep_span(span_of(call, call.trace, self._clock.now_us(), (status, answered), (model_us, total_us)))
+        if call.plan.caller is not None:
+            self._record(call, call.plan.caller, answered)
         self.inflight -= 1
+
+    def _record(self, call: Call, caller: tuple[str, str, str], status: int) -> None:
+        """Tell a trail."""
+        route = call.variant.endpoint.route
+        self._keep_invocation(
+            Invocation(
+                self._clock.now_us(),
+                route.account,
+                route.region,
+                route.name,
+                call.request_id.decode(),
+                *caller,
+                source_ip=call.connection.peer if call.connection is not None else "",
+                status=status,
+                stream=call.stream,
+            )
+        )

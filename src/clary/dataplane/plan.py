@@ -38,7 +38,9 @@ _LATER = {
 class Plan:
     """What is to be done with every request of one head, under one snapshot."""
 
-    __slots__ = ("endpoint", "logs_url", "pool", "stream", "table", "target", "tlvs", "trace", "variant", "version")
+    __slots__ = (
+        "caller", "endpoint", "logs_url", "pool", "stream", "table", "target", "tlvs", "trace", "variant", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -60,6 +62,8 @@ class Plan:
         """The version in the path, 0 where none is."""
         self.tlvs = tlvs
         """The part of the REQUEST frame's header that the head decides."""
+        self.caller: tuple[str, str, str] | None = None
+        """ARN, key id and user agent, where a trail wants to be told; else None."""
         self.trace: Trace | None = None
         """The trace to make a span for; None where nobody wants one."""
         self.logs_url = f"http://{host}/clary/logs/{endpoint.route.name}"
@@ -87,6 +91,13 @@ def plan_of(table: Table, head: Head, account: str, region: str) -> Plan:
     plan = Plan(table, endpoint, pool_of(endpoint, head.version, target or ""), tlvs, head.host, head.stream)
     plan.version, plan.target, plan.trace = head.version, target or "", trace
     return plan
+
+
+def note_caller(plan: Plan, head: Head, arn: str, key_id: str) -> None:
+    """Note who asks, where a trail wants to be told of the endpoint's account and region."""
+    recorded = plan.table.snapshot.recorded
+    if recorded and f"{plan.endpoint.route.account}/{plan.endpoint.route.region}" in recorded:
+        plan.caller = arn, key_id, head.headers.get("user-agent", "")[:_HEADER_CHARS_MAX]
 
 
 def pool_of(endpoint: LiveEndpoint, version: int, target: str) -> Pool:

@@ -39,6 +39,7 @@ from clary.kit.clock import Clock, SystemClock
 from clary.kit.lifeline import Lifeline, identity_of
 from clary.kit.tasks import Tasks
 from clary.replica.client import ReplicaLink
+from clary.telemetry.invocations import InvocationWriter
 from clary.telemetry.recorder import Recorder
 
 SWEEP_S = 0.1
@@ -82,6 +83,7 @@ class Router:
             options.routes, lambda cause: self._log.write("error", "snapshot unusable, the last one stays", cause=cause)
         )
         self._recorder = Recorder(options.name, self._boot, options.spool_dir, clock)
+        self._invocations = InvocationWriter(options.spool_dir, clock)
         self._handoff = HandoffSender(options.runtime_dir / "handoff.sock", options.limits.handoffs_max)
         self._stop = asyncio.Event()
         self._tasks = Tasks()
@@ -98,6 +100,7 @@ class Router:
             complain=self._complain,
             span_id=lambda: random.randbytes(8),
             keep_span=self._recorder.span,
+            keep_invocation=self._invocations.keep,
         )
 
     async def run(self) -> None:
@@ -118,6 +121,7 @@ class Router:
             self._tasks.forever("sweep", self._sweep())
             self._tasks.forever("poll", self._poll())
             self._tasks.forever("metrics", self._recorder.run())
+            self._tasks.forever("invocations", self._invocations.run())
             public = await loop.create_server(lambda: Connection(hot), sock=listener, backlog=BACKLOG)
             self._log.write("info", "router serves", name=self._options.name, pid=os.getpid())
             await self._until_stopped()

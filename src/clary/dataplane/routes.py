@@ -95,6 +95,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     keys: tuple[KeyRoute, ...] = ()
     sessions: str = ""
     """The key that opens session tokens, 32 bytes in hex; empty in a file of an older Clary."""
+    recorded: tuple[str, ...] = ()
+    """`ACCOUNT/REGION` whose invocations a trail wants to be told of."""
     tracing: bool = False
     """Whether somebody takes spans: those of requests whose caller's trace is sampled are then recorded."""
 

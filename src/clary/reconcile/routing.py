@@ -50,6 +50,7 @@ class Routing:
         self._told: dict[str, EndpointRoute] = {}
         """In the file, and the routers know; lags behind while a write is under way or fails."""
         self._keys: tuple[KeyRoute, ...] = ()
+        self._recorded: tuple[str, ...] = ()
         self._revision = 0
         self._version = 0
         self._written = 0
@@ -66,6 +67,7 @@ class Routing:
             return
         self._revision = snapshot.revision
         self._keys = snapshot.keys
+        self._recorded = snapshot.recorded
         self._endpoints = {route.uid: route for route in snapshot.endpoints}
         self._told = dict(self._endpoints)
 
@@ -93,6 +95,12 @@ class Routing:
             self._keys = keys
             await self._write()
 
+    async def record(self, recorded: tuple[str, ...]) -> None:
+        """Publish of which accounts and regions trails want to be told; nothing is written where they are the same."""
+        if recorded != self._recorded:
+            self._recorded = recorded
+            await self._write()
+
     async def _write(self) -> None:
         self._version += 1
         mine = self._version
@@ -111,6 +119,7 @@ class Routing:
                 endpoints=tuple(endpoints[uid] for uid in sorted(endpoints)),
                 keys=self._keys,
                 sessions=self._options.sessions,
+                recorded=self._recorded,
                 tracing=self._options.tracing,
             )
             await self._threads.run(lambda: write_snapshot(self._options.path, snapshot))

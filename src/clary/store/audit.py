@@ -99,6 +99,14 @@ def newest_first(
     return [Entry(**row) for row in rows.mappings()]
 
 
+def oldest_first(
+    connection: Connection, where: Sequence[ColumnElement[bool]], after_seq: int, limit: int
+) -> list[Entry]:
+    """At most `limit` rows that fit, newer than `after_seq`."""
+    query = select(audit).where(and_(audit.c.seq > after_seq, *where)).order_by(audit.c.seq).limit(limit)
+    return [Entry(**row) for row in connection.execute(query).mappings()]
+
+
 def checkpoint(connection: Connection) -> Checkpoint:
     """The newest."""
     row = connection.execute(select(audit_checkpoints).order_by(audit_checkpoints.c.seq.desc()).limit(1)).first()

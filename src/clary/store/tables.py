@@ -395,3 +395,24 @@ dashboards = Table(
     Column("modified_us", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
 )
+
+# Trails of CloudTrail: what of the audit and of invocations is delivered to a bucket.
+trails = Table(
+    "trails",
+    metadata,
+    Column("uid", String(26), primary_key=True),
+    # control
+    Column("account", String(12), nullable=False),
+    Column("region", String(32), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("started_us", BigInteger, comment="logging began; NULL until it did"),
+    Column("stopped_us", BigInteger, comment="logging ended; NULL while it goes on"),
+    Column("start_seq", Integer, nullable=False, comment="of the audit, when logging began"),
+    # reconcile
+    Column("delivered_seq", Integer, nullable=False, comment="of the last audit row delivered"),
+    Column("delivered_us", BigInteger),
+    Column("delivery_error", Text, nullable=False, comment="of the last attempt; empty where it worked"),
+    UniqueConstraint("account", "region", "name", name="trails_one_name"),
+)

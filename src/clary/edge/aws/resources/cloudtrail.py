@@ -1,17 +1,16 @@
 """CloudTrail: LookupEvents over the audit, each row as the record that CloudTrail would have of it.
 
-Calls that only read are not recorded (`ReadOnly` = true finds nothing), nor are data events; see docs/how-to/audit.md.
-Record: "CloudTrail record contents for management, data, and network activity events" (user guide).
+Calls that only read are not recorded (`ReadOnly` = true finds nothing); see docs/how-to/audit.md.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from clary.control import audit
 from clary.control.desk import Desk
+from clary.control.trail_records import TYPES, record_of
 from clary.domain.errors import Invalid
 from clary.edge.aws import page
 from clary.edge.aws.errors import AwsError
@@ -21,23 +20,9 @@ from clary.kit.clock import MICROS
 from clary.store.audit import Entry
 
 PAGE = 50
-EVENT_VERSION = "1.11"
 _FOREVER_US = 1 << 62
 _NOTES = {"EventCategory": "Insights events are not made here."}
-_TYPES = {
-    "endpoint": "AWS::SageMaker::Endpoint",
-    "endpoint-config": "AWS::SageMaker::EndpointConfig",
-    "model": "AWS::SageMaker::Model",
-    "training-job": "AWS::SageMaker::TrainingJob",
-    "hyper-parameter-tuning-job": "AWS::SageMaker::HyperParameterTuningJob",
-    "role": "AWS::IAM::Role",
-    "policy": "AWS::IAM::Policy",
-    "log-group": "AWS::Logs::LogGroup",
-    "alarm": "AWS::CloudWatch::Alarm",
-    "key": "AWS::IAM::AccessKey",
-}
-"""CloudTrail's name of each kind; others have none and are given as they are."""
-_KINDS = {name: kind for kind, name in _TYPES.items()}
+_KINDS = {name: kind for kind, name in TYPES.items()}
 
 
 def operations(desk: Desk) -> tuple[Operation, ...]:
@@ -83,7 +68,7 @@ async def _lookup(desk: Desk, call: Call, members: Members) -> Members:
 
 
 def _event(entry: Entry) -> dict[str, Any]:
-    named = [{"ResourceType": _TYPES.get(entry.kind, entry.kind), "ResourceName": entry.resource_name}]
+    named = [{"ResourceType": TYPES.get(entry.kind, entry.kind), "ResourceName": entry.resource_name}]
     return {
         "EventId": entry.event_id,
         "EventName": entry.action,
@@ -95,52 +80,3 @@ def _event(entry: Entry) -> dict[str, Any]:
         "Resources": named if entry.resource_name else [],
         "CloudTrailEvent": json.dumps(record_of(entry), separators=(",", ":")),
     }
-
-
-def record_of(entry: Entry) -> dict[str, Any]:
-    """A row as CloudTrail's record."""
-    failed = {"errorCode": entry.error_code, "errorMessage": entry.error_message} if entry.error_code else {}
-    resource = {"accountId": entry.account, "ARN": entry.resource, "type": _TYPES.get(entry.kind, entry.kind)}
-    is_arn = entry.resource.startswith("arn:")
-    made = is_arn and entry.action.startswith(("Create", "Update"))
-    return {
-        "eventVersion": EVENT_VERSION,
-        "userIdentity": _identity(entry),
-        "eventTime": datetime.fromtimestamp(entry.at_us // MICROS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "eventSource": entry.source,
-        "eventName": entry.action,
-        "awsRegion": entry.region,
-        "sourceIPAddress": entry.source_ip or entry.principal_arn,
-        "userAgent": entry.user_agent or entry.principal_arn,
-        **failed,
-        "requestParameters": json.loads(entry.parameters) if entry.parameters else None,
-        "responseElements": {f"{_camel(entry.kind)}Arn": entry.resource} if made and not failed else None,
-        "requestID": entry.request_id,
-        "eventID": entry.event_id,
-        "readOnly": False,
-        **({"resources": [resource]} if is_arn else {}),
-        "eventType": "AwsApiCall",
-        "managementEvent": True,
-        "recipientAccountId": entry.account,
-        "eventCategory": "Management",
-    }
-
-
-def _identity(entry: Entry) -> dict[str, Any]:
-    arn = entry.principal_arn
-    if not arn.startswith("arn:"):
-        return {"type": "AWSService", "invokedBy": arn}
-    who = {"arn": arn, "accountId": entry.account, "accessKeyId": entry.key_id}
-    if arn.endswith(":root"):
-        return {"type": "Root", "principalId": entry.account, **who}
-    if ":assumed-role/" not in arn:
-        return {"type": "IAMUser", "principalId": entry.key_id, **who, "userName": entry.username}
-    role = arn.split("/")[1]
-    issuer = {"type": "Role", "arn": f"arn:aws:iam::{entry.account}:role/{role}", "userName": role}
-    principal = f"{role}:{entry.username}"
-    return {"type": "AssumedRole", "principalId": principal, **who, "sessionContext": {"sessionIssuer": issuer}}
-
-
-def _camel(kind: str) -> str:
-    first, *rest = kind.split("-")
-    return first + "".join(word.capitalize() for word in rest)

@@ -312,7 +312,9 @@ def _reaches(found: dict[str, Alarm], name: str) -> bool:
 
 
 async def _all(desk: Desk, caller: Caller) -> Sequence[Alarm]:
-    return await desk.store.read(lambda connection: alarms_of(connection, caller.scope))
+    """In the order of code points, which pages go by: databases order text in ways of their own."""
+    found = await desk.store.read(lambda connection: alarms_of(connection, caller.scope))
+    return sorted(found, key=lambda alarm: alarm.name)
 
 
 def _by_arn(connection: Connection, caller: Caller, arn: str) -> Alarm:

@@ -59,8 +59,8 @@ def find_alarm(connection: Connection, scope: Scope, name: str) -> Alarm | None:
 
 
 def alarms_of(connection: Connection, scope: Scope | None = None) -> Sequence[Alarm]:
-    """Every alarm, of one account and region or of all, in the order of their names."""
-    query = select(alarms).order_by(alarms.c.account, alarms.c.region, alarms.c.name)
+    """Every alarm, of one account and region or of all, the oldest first."""
+    query = select(alarms).order_by(alarms.c.uid)
     if scope is not None:
         query = query.where(alarms.c.account == scope.account, alarms.c.region == scope.region)
     return [alarm(row) for row in connection.execute(query)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clary.cli import options
+from clary.cli import options, scaling
 from clary.cli.api import Api, ApiError
 from clary.cli.connect import find
 from clary.cli.exit_codes import Exit
@@ -77,11 +77,14 @@ def describe(
     if as_json:
         print_json(found)
         return
-    print_facts({key.replace("_", " "): value for key, value in found.items() if key != "variants"})
+    print_facts({key.replace("_", " "): value for key, value in found.items() if key not in ("variants", "scaling")})
     if found["variants"]:
         print()
         columns = ("variant", "weight", "instances", "model", "artifact")
         print_table([c.upper() for c in columns], [[v.get(c) for c in columns] for v in found["variants"]], empty="")
+    if found["scaling"]:
+        print()
+        print_table(["VARIANT", "SCALING", ""], scaling.rows(found["scaling"]), empty="")
 
 
 def description(api: Api, name: str) -> dict[str, Any]:
@@ -105,6 +108,7 @@ def description(api: Api, name: str) -> dict[str, Any]:
         "variants": [
             _variant(api, observed.get(n, {}), wanted.get(n, {})) for n in [*wanted, *(observed.keys() - wanted)]
         ],
+        "scaling": scaling.scaling_of(api, endpoint["EndpointName"], sorted({*wanted, *observed})),
     }
 
 

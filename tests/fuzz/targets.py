@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gzip
 import io
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,8 @@ from clary.artifacts.unpack import unpack
 from clary.dataplane.head import Head, Refused
 from clary.dataplane.http import Connection
 from clary.dataplane.limits import Limits
-from clary.domain.errors import ArtifactError
-from clary.edge.aws.protocols import json, query, rest_json, rest_xml
+from clary.domain.errors import ArtifactError, NotServed
+from clary.edge.aws.protocols import cbor, json, query, rest_json, rest_xml
 from clary.edge.aws.protocols.values import Unreadable
 from clary.edge.aws.s3.chunked import ChunkedDecoder
 from clary.edge.aws.s3.errors import S3Error
@@ -37,7 +38,10 @@ from clary.runtimes.picklescan import imports
 from clary.runtimes.recordio import recordio_rows
 from clary.runtimes.tensors import BodyError
 from clary.runtimes.xgboost_legacy import LegacyError, is_legacy, to_ubj, version_of
+from clary.telemetry import expressions
+from clary.telemetry.expressions import BadExpression, Series
 from clary.telemetry.log_pattern import BadPattern, compile_pattern
+from clary.telemetry.statistics import Window
 from tests.support.hot_path import MemoryTransport
 
 
@@ -235,10 +239,12 @@ def _operation(service: str, name: str) -> Any:
 
 
 def control_bodies(data: bytes) -> None:
-    """Bodies of the control plane, in each of its four protocols."""
+    """Bodies of the control plane, in each of its five protocols."""
     text = data.decode("latin-1")
     with contextlib.suppress(Unreadable):
         json.parse(data, _operation("sagemaker", "CreateEndpointConfig").input_shape)
+    with contextlib.suppress(Unreadable):
+        cbor.parse(data, _operation("cloudwatch", "PutMetricData").input_shape)
     with contextlib.suppress(Unreadable):
         query.parse(query.form_fields(text), _operation("iam", "CreateRole").input_shape)
     with contextlib.suppress(Unreadable):
@@ -282,6 +288,20 @@ def log_patterns(data: bytes) -> None:
         compile_pattern(pattern)(message)
 
 
+def metric_math(data: bytes) -> None:
+    """Expressions, and what they make of two short series."""
+    window = Window(0, 300, 60)
+    one = Series({0: 1.0, 60: -2.0, 180: 0.5}, 60, "one", stored=True)
+    two = Series({60: 1e300, 120: 3.0}, 60, "two", stored=True)
+    with contextlib.suppress(BadExpression, NotServed):
+        expression = expressions.compile(data.decode("utf-8", "replace"))
+        found = {search: [one, two] for search in expression.searches}
+        value = expression.evaluate({"m1": one, "m2": two, "a": (one, two)}, window, found)
+        for series in (value,) if isinstance(value, Series) else value:
+            assert all(math.isfinite(number) for number in series.points.values())
+            assert list(series.points) == sorted(series.points)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -295,5 +315,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         archives,
         model_files,
         log_patterns,
+        metric_math,
     )
 }

@@ -61,7 +61,11 @@ def clients(served: Served) -> dict[str, Any]:
     by_service = {service: served.client(service, parameter_validation=False) for service in BY_NAME}
     # What boto3 makes of a policy document is its own: here counts what was sent.
     by_service["iam"].meta.events.unregister("after-call.iam", botocore.handlers.json_decode_policies)
-    return {**by_service, "cloudwatch over query": served.speaking("cloudwatch", "query")}
+    return {
+        **by_service,
+        "cloudwatch over query": served.speaking("cloudwatch", "query"),
+        "cloudwatch over cbor": served.speaking("cloudwatch", "smithy-rpc-v2-cbor"),
+    }
 
 
 def streams(operation: Operation) -> bool:
@@ -70,9 +74,14 @@ def streams(operation: Operation) -> bool:
     return model is not None and model.has_event_stream_output
 
 
-# A service that speaks two protocols is tried in both.
+# A service that speaks several protocols is tried in each.
 SPOKEN = [(operation, operation.service) for operation in OPERATIONS if not streams(operation)]
-SPOKEN += [(operation, "cloudwatch over query") for operation in OPERATIONS if operation.service == "cloudwatch"]
+SPOKEN += [
+    (operation, f"cloudwatch over {protocol}")
+    for operation in OPERATIONS
+    for protocol in ("query", "cbor")
+    if operation.service == "cloudwatch"
+]
 
 
 def method_of(client: Any, operation: Operation) -> Any:

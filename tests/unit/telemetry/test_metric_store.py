@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clary.domain.errors import LimitExceeded
 from clary.domain.principal import Scope
 from clary.telemetry.delta import Delta, Latency, VariantDelta
 from clary.telemetry.points import SAGEMAKER, Cell, Dimensions, Sample, SeriesKey
@@ -328,3 +329,34 @@ def test_a_fault_of_the_question_is_no_damage(store: MetricStore) -> None:
     with pytest.raises(sqlite3.OperationalError, match="syntax"):
         store.read(lambda db: db.execute("SELEKT"))
     assert len(points(store, "M")) == 1
+
+
+def custom(metric: str, namespace: str = "Mine", resolution_s: int = 1) -> Sample:
+    key = SeriesKey(SCOPE.account, SCOPE.region, namespace, metric, (), "None")
+    return Sample(key, NOW_S, Cell(1, 1, 1, 1), resolution_s)
+
+
+def test_users_series_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    store = MetricStore(tmp_path / "telemetry.db", StoreOptions(series_max=5, custom_series_max=2))
+    store.record([custom("A")], NOW_US)
+    with pytest.raises(LimitExceeded) as refused:
+        store.record([custom("B"), custom("C")], NOW_US)
+    assert (refused.value.limit, refused.value.unit) == (2, "series")
+    assert [metric.name for metric in listed(store)] == ["A"]
+    store.record([custom("B")], NOW_US)
+    assert store.put([custom("C")], NOW_US) == 1
+    # What they may not have is there for endpoints.
+    own = [custom(name, namespace) for name, namespace in (("D", SAGEMAKER), ("E", "/aws/sagemaker/Endpoints"))]
+    assert store.put([*own, custom("F", SAGEMAKER), custom("G", SAGEMAKER)], NOW_US) == 1
+    store.close()
+    again = MetricStore(tmp_path / "telemetry.db", StoreOptions(series_max=6, custom_series_max=2))
+    with pytest.raises(LimitExceeded):
+        again.record([custom("C")], NOW_US)
+    again.record([custom("A"), custom("B")], NOW_US)
+    again.close()
+
+
+def test_a_sample_of_standard_resolution_goes_into_no_finer_roll_up(store: MetricStore) -> None:
+    store.record([custom("A", resolution_s=60)], NOW_US)
+    rows = store.read(lambda db: db.execute("SELECT resolution FROM point ORDER BY 1").fetchall())
+    assert rows == [(60,), (300,), (3600,)]

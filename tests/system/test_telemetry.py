@@ -50,15 +50,19 @@ def host(server: Server) -> None:
     sagemaker = server.client("sagemaker")
     image = {"Image": json.loads(done.stdout)["uri"]}
     sagemaker.create_model(ModelName="own", ExecutionRoleArn=ROLE, PrimaryContainer=image)
+    configure(sagemaker, "blue")
+    sagemaker.create_endpoint(EndpointName="own", EndpointConfigName="blue")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="own")
+
+
+def configure(sagemaker: Any, name: str) -> None:
     sagemaker.create_endpoint_config(
-        EndpointConfigName="blue",
+        EndpointConfigName=name,
         ProductionVariants=[
             {"VariantName": "v", "ModelName": "own", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
         ],
         MetricsConfig={"EnableEnhancedMetrics": True, "MetricPublishFrequencyInSeconds": 10},
     )
-    sagemaker.create_endpoint(EndpointName="own", EndpointConfigName="blue")
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="own")
 
 
 def invoke(server: Server, headers: dict[str, str], stream: bool = False) -> Any:
@@ -121,6 +125,20 @@ def test_counters_are_the_same_at_every_door(server: Server, collector: Collecto
     assert values(server, "AWS/SageMaker", "MidStreamErrors", "Sum") == [0]
     (instance,) = instances(server, "AWS/SageMaker", "Invocations")
     assert values(server, "AWS/SageMaker", "Invocations", "Sum", InstanceId=instance) == [3]
+
+
+def test_a_new_fleet_is_counted_by_its_own_configuration(server: Server) -> None:
+    sagemaker = server.client("sagemaker")
+    configure(sagemaker, "green")
+    sagemaker.update_endpoint(EndpointName="own", EndpointConfigName="green")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="own")
+    invoke(server, {})
+
+    def counted(**more: str) -> list[float]:
+        return values(server, "AWS/SageMaker", "Invocations", "Sum", **more)
+
+    wait_until(lambda: counted(EndpointConfigName="green") == [1], "the new fleet's invocation is counted")
+    assert (counted(EndpointConfigName="blue"), counted()) == ([3], [4])
 
 
 def test_the_use_of_the_machine_is_measured(server: Server) -> None:

@@ -145,6 +145,8 @@ class Ingest:
         if spans:
             self._trace(spans)
         lost_spans = sum(delta.spans_lost for delta in taken.new)
+        if lost_spans:
+            self._log.warning("some traced invocations were lost", spans=lost_spans)
         self._totals.lose(deltas=taken.lost, samples=taken.refused, spans=lost_spans)
 
     def _prune(self, now_us: int) -> None:

@@ -11,15 +11,14 @@ is left out alone. Rules and limits: "Specification: Embedded metric format" (Cl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import msgspec
 
+from clary.telemetry.custom import VALUE_MAX, cell_of
 from clary.telemetry.points import Cell, Dimensions, Sample, SeriesKey
-from clary.telemetry.sketch import Sketch
 
 LINE_BYTES_MAX = 256 << 10
 DIRECTIVES_MAX = 100
@@ -31,7 +30,6 @@ NAME_CHARS_MAX = 1024
 NAMESPACE_CHARS_MAX = 255
 DIMENSION_NAME_CHARS_MAX = 250
 DIMENSION_VALUE_CHARS_MAX = 1024
-VALUE_MAX = 2.0**360
 _PREFIXES = ("", "Kilo", "Mega", "Giga", "Tera")
 _COUNTED = ("Count", *((prefix + unit).capitalize() for prefix in _PREFIXES for unit in ("bytes", "bits")))
 UNITS = frozenset(
@@ -117,16 +115,6 @@ def _metric(told: Any, root: dict[str, Any]) -> tuple[str, str, Cell] | None:
     if not 0 < len(values) <= VALUES_MAX or len(values) < len(listed):
         return None
     return name, unit, cell_of(values)
-
-
-def cell_of(values: list[float]) -> Cell:
-    """At least one value as a cell; percentiles are kept of what is not negative, as the sketch has it."""
-    sketch = None
-    if min(values) >= 0:
-        sketch = Sketch()
-        for value in values:
-            sketch.observe(value)
-    return Cell(len(values), math.fsum(values), min(values), max(values), sketch)
 
 
 def _is_text(value: Any, chars_max: int) -> TypeGuard[str]:

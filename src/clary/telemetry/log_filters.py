@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from clary.telemetry.emf import DIMENSION_VALUE_CHARS_MAX, VALUE_MAX, Place, cell_of
+from clary.telemetry.custom import VALUE_MAX, cell_of
+from clary.telemetry.emf import DIMENSION_VALUE_CHARS_MAX, Place
 from clary.telemetry.log_groups_own import LogFilter
 from clary.telemetry.log_pattern import BadPattern, Pattern, compile_pattern
 from clary.telemetry.log_pattern_tests import number_of

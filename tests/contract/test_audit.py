@@ -1,10 +1,8 @@
-"""The chain of the audit: what breaks it is seen, pruning does not break it."""
+"""The chain of the audit, on either store: what breaks it is seen, pruning does not break it."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy.exc
@@ -14,20 +12,13 @@ from sqlalchemy import Connection, select, text
 
 from clary.store import audit as chain
 from clary.store.audit import GENESIS, STEP_ROWS, Walk, link
+from clary.store.base import Store
 from clary.store.records import Deed, record
-from clary.store.sqlite import SqliteStore
 from clary.store.tables import audit
 from tests.support.hosting import CALLER
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "clary.db")
-    yield store
-    store.close()
-
-
-async def write(store: SqliteStore, count: int, start_us: int = 0) -> None:
+async def write(store: Store, count: int, start_us: int = 0) -> None:
     def work(connection: Connection) -> None:
         for number in range(count):
             arn = f"arn:aws:sagemaker:r:a:model/m{number}"
@@ -36,26 +27,27 @@ async def write(store: SqliteStore, count: int, start_us: int = 0) -> None:
     await store.write(work)
 
 
-async def walked(store: SqliteStore) -> Walk:
+async def walked(store: Store) -> Walk:
     at: Walk | None = None
     while at is None or not at.done:
         at = await store.read(lambda connection, here=at: chain.walk(connection, here))  # type: ignore[misc]
     return at
 
 
-async def tamper(store: SqliteStore, *statements: str) -> None:
+async def tamper(store: Store, *statements: str) -> None:
     """As somebody who may write the file would."""
 
     def work(connection: Connection) -> None:
         for verb in ("update", "delete"):
-            connection.execute(text(f"DROP TRIGGER IF EXISTS audit_no_{verb}"))
+            on = " ON audit" if connection.dialect.name == "postgresql" else ""
+            connection.execute(text(f"DROP TRIGGER audit_no_{verb}{on}"))
         for statement in statements:
             connection.execute(text(statement))
 
     await store.write(work)
 
 
-async def test_a_chain_that_nobody_touched_is_whole(store: SqliteStore) -> None:
+async def test_a_chain_that_nobody_touched_is_whole(store: Store) -> None:
     assert await walked(store) == Walk(0, GENESIS, done=True)
     await write(store, STEP_ROWS + 1)
     whole = await walked(store)
@@ -73,27 +65,27 @@ async def test_a_chain_that_nobody_touched_is_whole(store: SqliteStore) -> None:
         ("DELETE FROM audit WHERE seq = 1", 2),
     ],
 )
-async def test_the_first_row_that_is_wrong_is_named(store: SqliteStore, statement: str, broken_seq: int) -> None:
+async def test_the_first_row_that_is_wrong_is_named(store: Store, statement: str, broken_seq: int) -> None:
     await write(store, 6)
     await tamper(store, statement)
     assert (await walked(store)).broken_seq == broken_seq
 
 
-async def test_a_row_put_in_breaks_the_chain(store: SqliteStore) -> None:
+async def test_a_row_put_in_breaks_the_chain(store: Store) -> None:
     await write(store, 3)
     columns = ", ".join(column.name for column in audit.columns if column.name != "seq")
     await tamper(store, f"INSERT INTO audit (seq, {columns}) SELECT 9, {columns} FROM audit WHERE seq = 2")
     assert (await walked(store)).broken_seq == 9
 
 
-async def test_an_end_that_was_cut_off_is_seen_by_whoever_knows_the_head(store: SqliteStore) -> None:
+async def test_an_end_that_was_cut_off_is_seen_by_whoever_knows_the_head(store: Store) -> None:
     await write(store, 3)
     await tamper(store, "DELETE FROM audit WHERE seq = 3")
     assert (await walked(store)).broken_seq is None
     assert await store.read(lambda connection: chain.hash_of(connection, 3)) is None
 
 
-async def test_pruning_leaves_a_checkpoint_and_a_whole_chain(store: SqliteStore) -> None:
+async def test_pruning_leaves_a_checkpoint_and_a_whole_chain(store: Store) -> None:
     await write(store, 10)
     head = (await walked(store)).hash
     assert not await store.read(lambda connection: chain.is_prunable(connection, 0, 10))

@@ -75,10 +75,12 @@ def options_of(endpoint: str, environ: Mapping[str, str]) -> OtlpOptions | None:
 
 
 def check_endpoint(url: str) -> str:
-    """An http(s) address; ValueError for anything else."""
+    """An http(s) address without credentials; ValueError for anything else."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("is not an address such as http://127.0.0.1:4318")
+    if parts.username or parts.password:
+        raise ValueError("holds credentials, which would be shown; give them in OTEL_EXPORTER_OTLP_HEADERS")
     return url
 
 

@@ -64,6 +64,7 @@ def test_one_signal_may_be_left_out() -> None:
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "'grpc' is not served; http/protobuf is"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "'http/json' is not served"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector", "is not an address"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:p@collector", "give them in OTEL_EXPORTER_OTLP_HEADERS"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "is neither gzip nor none"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "is not a number of milliseconds"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "0", "is not a number of milliseconds"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +32,7 @@ from clary.telemetry.points import Cell, Sample, SeriesKey
 from clary.telemetry.store import MetricStore
 from tests.support.hosting import CALLER, SCOPE, Host
 from tests.support.placement import ready, starting
+from tests.unit.reconcile.test_crashes import killed_once
 
 RESOURCE = Resource("endpoint/e/variant/AllTraffic")
 INVOCATIONS = TargetTracking(70.0, "SageMakerVariantInvocationsPerInstance")
@@ -201,3 +203,35 @@ async def test_a_schedule_runs_once_though_nobody_looked_in_time(yard: Yard) -> 
     await scaling.register(yard.host.desk, CALLER, RESOURCE, Registration(min_capacity=1, max_capacity=2))
     await yard.look()
     assert (await yard.counts())[0] == 2
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_kill_at_any_write_leaves_all_of_a_decision_or_nothing(tmp_path: Path, *, committed: bool) -> None:
+    """Three replicas in the end, and one activity that says so, wherever control died on the way."""
+    for writes in range(12):
+        host = Host(tmp_path / str(writes), options=LoopOptions(rules=Rules(drain_us=0)))
+        metrics, threads = MetricStore(host.home / "telemetry.db"), Threads("yard", 1)
+        yard = Yard(host, metrics, threads)
+        await host.endpoint("e")
+        async with host.reconciling():
+            await host.until_status("e", "InService")
+        await scaling.register(host.desk, CALLER, RESOURCE, Registration(3, 5))
+
+        async def scaled(yard: Yard = yard) -> None:
+            while not any(activity.status == "Successful" for activity in await yard.activities()):
+                await yard.loops()[1].step()
+                await yard.host.clock.advance(0.1)
+                await asyncio.sleep(0.001)
+
+        died = await killed_once(host, writes, committed=committed, work=scaled)
+        async with host.reconciling():
+            await asyncio.wait_for(scaled(), 30)
+            assert await yard.counts() == (3, 3)
+        assert [(a.count, a.text.cause) for a in await yard.activities()] == [(3, "minimum capacity was set to 3")]
+        threads.close()
+        metrics.close()
+        host.close()
+        if not died:
+            assert writes > 4
+            return
+    raise AssertionError("it never came to an end unkilled")

@@ -17,6 +17,7 @@ from clary.dataplane.http import Connection, Exchange
 from clary.dataplane.limits import Limits
 from clary.dataplane.live import LiveVariant, Table
 from clary.dataplane.plan import Plan, not_found, note_caller, plan_of, pool_of, weightless
+from clary.dataplane.prefixes import learn
 from clary.dataplane.tracing import span_of
 from clary.kit import loopback
 from clary.kit.clock import MICROS, Clock
@@ -25,7 +26,6 @@ from clary.replica.frames import Frame, Tag
 from clary.telemetry.delta import Span
 from clary.telemetry.invocations import Invocation
 
-_PREFIXES_MAX = 256
 # How a worker's answers begin: STATUS, then three timings, which the response is not made of. Then what is fixed.
 _STATUS = bytes((Tag.STATUS, 0, 2))
 _PREDICT = bytes((Tag.PREDICT_US, 0, 4))
@@ -167,7 +167,7 @@ class HotPath:
             key = head[:_TIMINGS_AT] + head[_TIMINGS_END:]
         else:
             key = head
-        known = variant.prefixes.get(key) or self._learn(variant, key, head)
+        known = variant.prefixes.get(key) or learn(variant, key, head)
         if known is None:
             self._model_error(call, frames.decode_head(head), body)
             return
@@ -300,26 +300,6 @@ class HotPath:
             len(text),
             text,
         )
-
-    def _learn(self, variant: LiveVariant, key: bytes, head: bytes) -> tuple[int, bytes] | None:
-        """Status and first lines of the response to an answer with this header; None where it is a ModelError."""
-        tlvs = frames.decode_head(head)
-        status = frames.number(tlvs, Tag.STATUS, 500)
-        if not 200 <= status < 300:
-            return None
-        name = answers.header_text(variant.route.name)
-        lines = [answers.status_line(status), b"x-Amzn-Invoked-Production-Variant: %b\r\n" % name]
-        for tag, header in (
-            (Tag.CONTENT_TYPE, b"Content-Type"),
-            (Tag.CUSTOM_ATTRIBUTES, b"X-Amzn-SageMaker-Custom-Attributes"),
-        ):
-            if tlvs.get(tag):
-                lines.append(b"%b: %b\r\n" % (header, answers.header_text(frames.text(tlvs, tag))))
-        known = status, b"".join(lines)
-        # Custom attributes may differ with each answer: what is remembered stays bounded.
-        if len(variant.prefixes) < _PREFIXES_MAX:
-            variant.prefixes[key] = known
-        return known
 
     def _stream_head(self, call: Call, tlvs: Mapping[int, bytes]) -> bytes:
         head = streams.head(call.variant.route.name, tlvs, call.request_id, self._date.line)

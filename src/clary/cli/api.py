@@ -28,7 +28,7 @@ PART_BYTES = 16 * 1024 * 1024
 ProgressOf = Callable[[int], None]
 """Is told how many bytes have just arrived."""
 
-_NOT_FOUND = re.compile(r"Could not find|not found|NoSuch|does not exist", re.IGNORECASE)
+_NOT_FOUND = re.compile(r"Could not find|not ?found|NoSuch|does not exist", re.IGNORECASE)
 _DENIED = frozenset(
     {
         "AccessDenied",

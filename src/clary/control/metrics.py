@@ -50,9 +50,12 @@ async def ask(
     return await desk.threads.run(lambda: desk.store.read(work))
 
 
-async def put(desk: MetricDesk, samples: Sequence[Sample]) -> None:
-    """Store what a user published: all of it, on the disk when this returns. LimitExceeded, and nothing is stored."""
-    await desk.threads.run(lambda: desk.store.record(samples, desk.clock.now_us()))
+async def put(desk: MetricDesk, samples: Callable[[], Sequence[Sample]]) -> None:
+    """Store what a user published: all of it, on the disk when this returns. LimitExceeded, and nothing is stored.
+
+    `samples` makes them, on a thread: there may be 150,000 values in them. What it raises goes through.
+    """
+    await desk.threads.run(lambda: desk.store.record(samples(), desk.clock.now_us()))
 
 
 async def calculate(

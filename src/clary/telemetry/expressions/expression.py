@@ -43,8 +43,29 @@ _OPERATORS: dict[str, Callable[[float, float], float]] = {
 }
 _OPERATORS |= {"&&": _OPERATORS["AND"], "||": _OPERATORS["OR"]}
 
+ARRAY_MAX = 500
+"""Series in one array ("a graph can display as many as 500 time series")."""
+WORK_MAX = 10_000_000
+"""Points that the expressions of one request go through in all: some seconds of work."""
+
 Found = Mapping[Search, Sequence[Series]]
 """What each search found."""
+
+
+@dataclass
+class Work:
+    """What a request's expressions may still do; each evaluation takes of it."""
+
+    left: int = WORK_MAX
+
+    def spend(self, points: int) -> None:
+        """Before the work is done; BadExpression where it is too much."""
+        self.left -= points
+        if self.left < 0:
+            raise BadExpression(
+                f"It would go through more than {WORK_MAX} data points; ask for a longer period, a shorter time range "
+                "or fewer metrics"
+            )
 
 
 @dataclass(frozen=True)
@@ -60,15 +81,17 @@ class Expression:
     """What must be looked for in the store beforehand."""
     _root: Node
 
-    def evaluate(self, env: Mapping[str, Value], window: Window, found: Found | None = None) -> Value:
+    def evaluate(
+        self, env: Mapping[str, Value], window: Window, found: Found | None = None, work: Work | None = None
+    ) -> Value:
         """A series, or an array of them.
 
         `env`: by id, what the request has so far; METRICS() takes the `stored` ones of it, in its order.
         `window`: whose periods FILL and TIME_SERIES go through; its period is the one of the expression.
-        `found`: the series of each of `searches`. BadExpression for a reference that is missing and for terms that do
-        not fit, as they are known only now.
+        `found`: the series of each of `searches`. `work`: what the expressions of a request share.
+        BadExpression for a reference that is missing and for terms that do not fit, as they are known only now.
         """
-        term = _Evaluation(env, window, found or {}).term(self._root)
+        term = _Evaluation(env, window, found or {}, work or Work()).term(self._root)
         if isinstance(term, float):
             raise BadExpression("The result must be a time series or an array of them, not a number")
         return term
@@ -134,6 +157,7 @@ class _Evaluation:
     env: Mapping[str, Value]
     window: Window
     found: Found
+    work: Work
 
     def term(self, node: Node) -> Term:
         match node:
@@ -144,7 +168,7 @@ class _Evaluation:
                     raise BadExpression(f"Unknown id {id!r}")
                 return self.env[id]
             case Negation(operand):
-                return combined(operator.mul, -1.0, self.term(operand), "-")
+                return self._combined("*", -1.0, self.term(operand))
             case Operation():
                 return self._operation(node)
             case ArrayOf(items):
@@ -157,7 +181,9 @@ class _Evaluation:
             case Invocation("SEARCH", arguments):
                 return tuple(self.found.get(_search(arguments), ()))
             case Invocation(name, arguments):
-                return FUNCTIONS[name](Call(name, [self._argument(name, one) for one in arguments], self.window))
+                given = [self._argument(name, one) for one in arguments]
+                self.work.spend(sum(_points(one) for one in given))
+                return FUNCTIONS[name](Call(name, given, self.window))
             case Text() | Word():
                 raise BadExpression("A text or a word is no value")
             case _:
@@ -170,8 +196,14 @@ class _Evaluation:
             chain.append(chain[-1].left)
         term = self.term(chain[-1].left)
         for one in reversed(chain):
-            term = combined(_OPERATORS[one.sign], term, self.term(one.right), one.sign)
+            term = self._combined(one.sign, term, self.term(one.right))
         return term
+
+    def _combined(self, sign: str, one: Term, two: Term) -> Term:
+        times = max(len(term) if isinstance(term, tuple) else 1 for term in (one, two))
+        apart = (_points(term) * (1 if isinstance(term, tuple) else times) for term in (one, two))
+        self.work.spend(sum(apart))
+        return combined(_OPERATORS[sign], one, two, sign)
 
     def _array(self, items: tuple[Node, ...]) -> Array:
         members: list[Series] = []
@@ -180,6 +212,8 @@ class _Evaluation:
             if isinstance(term, float):
                 raise BadExpression("An array holds time series, not numbers")
             members.extend((term,) if isinstance(term, Series) else term)
+            if len(members) > ARRAY_MAX:
+                raise BadExpression(f"An array holds at most {ARRAY_MAX} time series")
         return tuple(members)
 
     def _argument(self, name: str, node: Node) -> Argument:
@@ -188,6 +222,12 @@ class _Evaluation:
         if isinstance(node, Text):
             raise BadExpression(f"{name} takes no text")
         return self.term(node)
+
+
+def _points(term: Argument) -> int:
+    if isinstance(term, Series):
+        return len(term.points)
+    return sum(len(one.points) for one in term) if isinstance(term, tuple) else 0
 
 
 def check(metrics: Collection[str], expressions: Mapping[str, Expression]) -> tuple[str, ...]:
@@ -228,10 +268,11 @@ def evaluate_all(
     BadExpression names the expression at fault.
     """
     env: dict[str, Value] = dict(metrics)
+    work = Work()
     for id in check(metrics.keys(), expressions):
         expression = expressions[id]
         try:
-            env[id] = expression.evaluate(env, windows(id, period_of(expression, env, found or {})), found)
+            env[id] = expression.evaluate(env, windows(id, period_of(expression, env, found or {})), found, work)
         except BadExpression as error:
             raise BadExpression(f"Error in expression {id!r}: {error.message}") from None
     return {id: env[id] for id in expressions}

@@ -17,6 +17,9 @@ from clary.telemetry.expressions.errors import BadExpression
 from clary.telemetry.expressions.series import Array, Series, Term, Value, check_periods, derived, each, kept
 from clary.telemetry.statistics import Window
 
+MADE_MAX = 504_000
+"""Points that FILL, TIME_SERIES and their kin make at once."""
+
 Argument = Term | str
 """`str`: a word in capitals, such as REPEAT."""
 
@@ -147,7 +150,6 @@ REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
     "DATAPOINT_COUNT": lambda values: float(len(values)),
 }
 """Over all values of a series, or over those of an array's series at one time. STDDEV is the population's."""
-_MISSING_IS_ZERO = frozenset({"AVG", "SUM"})
 
 
 def _reduced(name: str, values: Sequence[float]) -> float:
@@ -165,21 +167,31 @@ def reduction(call: Call) -> Term:
     if isinstance(term, Series):
         return _reduced(call.name, list(term.points.values()))
     period_s = check_periods(term) or call.window.period_s
-    times = sorted({at for one in term for at in one.points})
+    by_time: dict[int, list[float]] = {}
+    for one in term:
+        for at, value in one.points.items():
+            by_time.setdefault(at, []).append(value)
+    # The mean counts a missing point as 0, and so does the sum.
+    share = len(term) if call.name == "AVG" else 0
 
-    def values(at: int) -> list[float]:
-        if call.name in _MISSING_IS_ZERO:
-            return [one.points.get(at, 0.0) for one in term]
-        return [one.points[at] for one in term if at in one.points]
+    def reduced(values: list[float]) -> float:
+        return _reduced("SUM", values) / share if share else _reduced(call.name, values)
 
-    return Series(kept((at, _reduced(call.name, values(at))) for at in times), period_s)
+    return Series(kept((at, reduced(by_time[at])) for at in sorted(by_time)), period_s)
 
 
 # -- filling and making ------------------------------------------------------------------------------------------------
 
 
-def _times(window: Window, period_s: int) -> range:
-    return range(window.start_s, window.end_s, period_s)
+def _times(window: Window, period_s: int, series: int = 1) -> range:
+    """The periods of the window; BadExpression where that many points in so many series are too many."""
+    times = range(window.start_s, window.end_s, period_s)
+    if len(times) * series > MADE_MAX:
+        raise BadExpression(
+            f"It would make {len(times) * series} data points, and may make {MADE_MAX}; ask for a longer period or a "
+            "shorter time range"
+        )
+    return times
 
 
 def fill(call: Call) -> Term:
@@ -190,6 +202,10 @@ def fill(call: Call) -> Term:
         raise BadExpression("FILL takes a number, a time series, REPEAT or LINEAR as its filler")
     if isinstance(filler, str):
         call.word(1, ("REPEAT", "LINEAR"))
+
+    members = (term,) if isinstance(term, Series) else term
+    if members:
+        _times(call.window, min(one.period_s for one in members), len(members))
 
     def missing(one: Series) -> Iterator[tuple[int, float]]:
         if isinstance(filler, str):

@@ -189,6 +189,32 @@ def test_terms_that_do_not_fit_are_refused(text: str, words: str) -> None:
         evaluate(text, m1=M1, m2=M2, m5=series(1, period_s=300))
 
 
+def test_what_would_be_too_much_is_refused_before_it_is_done() -> None:
+    long = Series(dict.fromkeys(range(0, 60 * 50_000, 60), 1.0), 60, stored=True)
+    wide = tuple([long] * 500)
+    with pytest.raises(BadExpression, match="at most 500 time series"):
+        evaluate("[a, m1]", a=wide, m1=M1)
+    with pytest.raises(BadExpression, match="more than 10000000 data points"):
+        evaluate("a * 2", a=wide)
+    with pytest.raises(BadExpression, match="more than 10000000 data points"):
+        evaluate("a + m1", a=tuple([M1] * 500), m1=long)
+    with pytest.raises(BadExpression, match="more than 10000000 data points"):
+        evaluate("SUM(a)", a=wide)
+    year = Window(0, 365 * 86400, 1)
+    for text in ("TIME_SERIES(1)", "FILL(m1, 0)", "HOUR(m1)"):
+        with pytest.raises(BadExpression, match="may make 504000"):
+            expressions.compile(text).evaluate({"m1": series(1, period_s=1)}, year)
+    with pytest.raises(BadExpression, match="may make 504000"):
+        expressions.compile("FILL(a, 0)").evaluate({"a": tuple([M1] * 500)}, Window(0, 86400, 60))
+
+
+def test_the_expressions_of_a_request_share_what_they_may_do() -> None:
+    made = {f"e{number}": expressions.compile("+".join(["m1"] * 100)) for number in range(30)}
+    metric = Series(dict.fromkeys(range(0, 60 * 2000, 60), 1.0), 60, stored=True)
+    with pytest.raises(BadExpression, match=r"Error in expression .* more than 10000000 data points"):
+        expressions.evaluate_all({"m1": metric}, made, lambda _, __: WINDOW)
+
+
 def test_a_sum_of_hundreds_of_terms_is_no_recursion() -> None:
     assert evaluate("+".join(["m1"] * 600), m1=M1)[0] == 18_000
 

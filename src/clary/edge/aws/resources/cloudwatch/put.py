@@ -51,10 +51,13 @@ async def put_metric_data(desk: MetricDesk, call: Call, members: Members) -> Mem
     if len(given) > METRICS_MAX:
         _wrong(f"The collection MetricData must not have a size greater than {METRICS_MAX}.")
     now_us = desk.clock.now_us()
-    samples = [
-        _sample(call, namespace, datum, f"MetricData.member.{number}", now_us / MICROS)
-        for number, datum in enumerate(given, 1)
-    ]
+
+    def samples() -> list[Sample]:
+        return [
+            _sample(call, namespace, datum, f"MetricData.member.{number}", now_us / MICROS)
+            for number, datum in enumerate(given, 1)
+        ]
+
     try:
         await metrics.put(desk, samples)
     except LimitExceeded as error:

@@ -7,6 +7,7 @@ a client that fails in a loop costs no write a call. Calls that only read leave 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections import deque
@@ -14,12 +15,14 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection, func
+from sqlalchemy.exc import SQLAlchemyError
 
 from clary.control.desk import Desk
 from clary.domain.errors import Invalid
 from clary.kit.clock import MICROS
 from clary.store import audit as rows
 from clary.store.audit import Checkpoint, Entry, Walk
+from clary.store.base import StoreUnavailableError, patience_s
 from clary.store.records import Caller, Deed, record
 from clary.store.tables import audit
 
@@ -29,6 +32,8 @@ DATA = frozenset({"PutLogEvents", "PutMetricData", "BatchPutMetrics", "InvokeEnd
 """Data events, as CloudTrail calls them, not management events."""
 SECOND_S = 1.0
 PRUNE_S = 3600.0
+LAST_S = 2.0
+"""For what waits when control ends."""
 KEPT_DAYS = 400
 ROWS_MAX = 1_000_000
 """Rows kept, about 1 GB at most."""
@@ -89,19 +94,31 @@ class Auditor:
         self._waiting.append((caller, Deed(operation, "", "", self._desk.clock.now_us()), error_code, error_message))
 
     async def run(self) -> None:
-        """Write what was told once a second, and prune once an hour, forever."""
+        """Write what was told once a second, and prune once an hour, forever; the rest when it is cancelled."""
         next_us = 0
-        while True:
-            await self.flush()
-            now_us = self._desk.clock.now_us()
-            if now_us >= next_us:
-                next_us = now_us + round(PRUNE_S * MICROS)
-                await prune(self._desk)
-            await self._desk.clock.sleep(SECOND_S)
+        failed = False
+        try:
+            while True:
+                now_us = self._desk.clock.now_us()
+                try:
+                    await self.flush()
+                    if now_us >= next_us:
+                        next_us = now_us + round(PRUNE_S * MICROS)
+                        await prune(self._desk)
+                    failed = False
+                except SQLAlchemyError as error:
+                    if not failed:
+                        self._log.error("Rows of the audit wait: the store takes none.", error=str(error))
+                    failed = True
+                await self._desk.clock.sleep(SECOND_S)
+        finally:
+            patience_s.set(LAST_S)
+            with contextlib.suppress(SQLAlchemyError, StoreUnavailableError):
+                await self.flush()
 
     async def flush(self) -> None:
-        """Write what was told so far."""
-        told, self._waiting = self._waiting, deque()
+        """Write what was told so far; what cannot be written waits on."""
+        told = list(self._waiting)
         dropped, self._dropped = self._dropped, 0
         if dropped:
             self._log.warning("The audit left calls out: too many in one second.", calls=dropped)
@@ -113,6 +130,8 @@ class Auditor:
                 record(connection, caller, deed, code, message)
 
         await self._desk.store.write(work)
+        for _ in told:
+            self._waiting.popleft()
 
 
 async def prune(desk: Desk) -> None:

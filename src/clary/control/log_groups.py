@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, select
 
 from clary.control.desk import Desk
@@ -108,7 +109,10 @@ class LogKeeper:
             await self.threads.run(self._look_at_all)
             if self._clock.now_us() - swept_us >= SWEEP_S * MICROS:
                 swept_us = self._clock.now_us()
-                await self.sweep()
+                try:
+                    await self.sweep()
+                except OSError as error:
+                    structlog.get_logger(__name__).error("Old log events stay for now.", error=str(error))
             await self._clock.sleep(LOOK_S)
 
     async def groups(self, scope: Scope, prefix: str = "") -> list[Group]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from clary.control.trail_records import fields_of, record_of, record_of_invocation
 from clary.kit.clock import MICROS, Clock
@@ -79,7 +80,10 @@ class Delivery:
             await world.record(tuple(sorted(wanted)))
             now_us = world.clock.now_us()
             if now_us >= next_us:
-                await self.deliver(known)
+                try:
+                    await self.deliver(known)
+                except (SQLAlchemyError, OSError) as error:
+                    self._log.error("Trails wait: nothing can be read or noted now.", error=str(error))
                 next_us = world.clock.now_us() + round(PERIOD_S * MICROS)
             left_s = max(0.0, (next_us - world.clock.now_us()) / MICROS)
             await world.store.signal.wait_past_or(seen, world.clock, left_s)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from clary.control import audit
 from clary.control.audit import DAY_US, Auditor, Sought
@@ -132,3 +133,23 @@ async def test_what_is_too_old_goes_in_steps(host: Host) -> None:
     assert await host.store.read(lambda c: c.execute(text("SELECT count(*) FROM audit")).scalar()) == 1
     verdict = await audit.verify(host.desk)
     assert (verdict.rows, verdict.pruned_rows, verdict.broken_seq) == (1, audit.rows.STEP_ROWS + 9, None)
+
+
+async def test_rows_that_the_store_does_not_take_wait_and_the_last_ones_are_written_at_the_end(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auditor = Auditor(host.desk)
+    auditor.witness(asking("CreateModel"), "Throttled", "")
+
+    async def full(_: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host.store, "write", full)
+        running = asyncio.create_task(auditor.run())
+        await host.clock.advance(3)
+    auditor.witness(asking("DeleteModel"), "", "")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [row.action for row in await found(host)] == ["DeleteModel", "CreateModel"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.support.load import Load
 from tests.support.model import ROW, packed_regressor
@@ -178,7 +180,9 @@ def unregistered(server: Server) -> Iterator[None]:
 
 def test_a_schedule_moves_the_bounds_and_a_step_policy_hears_a_users_alarm(server: Server, scaling: Any) -> None:
     at = resource("elastic")
-    scaling.register_scalable_target(**at, MinCapacity=1, MaxCapacity=3)
+    scaling.register_scalable_target(**at, MinCapacity=2, MaxCapacity=3)
+    wait_until(lambda: counts(server, "elastic")[1] >= 2, "two replicas", 30)
+    scaling.register_scalable_target(**at, MinCapacity=1)
     soon = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%S")
     scaling.put_scheduled_action(
         **at, ScheduledActionName="calm", Schedule=f"at({soon})", ScalableTargetAction={"MaxCapacity": 1}
@@ -312,3 +316,27 @@ def test_an_endpoint_that_is_deleted_takes_its_target_along(server: Server, scal
     assert found["ScalableTargets"] == []
     names = [alarm["AlarmName"] for alarm in policy["Alarms"]]
     assert server.client("cloudwatch").describe_alarms(AlarmNames=names)["MetricAlarms"] == []
+
+
+@pytest.mark.slow
+def test_a_kill_of_control_in_the_middle_is_made_up_for(server: Server, scaling: Any) -> None:
+    """Control is killed right after the wish, again and again: the count comes, noted once, and no request is lost."""
+    at = resource("elastic")
+    with Load(server, "elastic", ROW, clients=4) as load:
+        for wanted in (3, 1, 2):
+            scaling.register_scalable_target(**at, MinCapacity=wanted, MaxCapacity=wanted)
+            os.kill(server.pid_of("clary.assembly"), signal.SIGKILL)
+            wait_until(lambda wanted=wanted: reached(server, wanted), f"{wanted} replicas", 60)
+        answered = load.answered
+        wait_until(lambda: load.answered > answered + 100 or load.lost, "more answers", 30)
+    assert load.lost == []
+    done = [activity["Description"] for activity in activities(scaling, "elastic")]
+    assert done[:2] == [f"Setting desired instance count to {count}." for count in (2, 1)]
+
+
+def reached(server: Server, wanted: int) -> bool:
+    """Whether so many are wanted and there; False while control is down."""
+    try:
+        return counts(server, "elastic") == (wanted, wanted)
+    except (ClientError, BotoCoreError):
+        return False

@@ -103,24 +103,25 @@ def want_of(facts: Facts, readings: Mapping[str, Reading]) -> Want:
 def apply(connection: Connection, facts: Facts, actions: Sequence[Action], ids: Ids, now_us: int) -> None:
     """Write all actions of a plan, in the transaction that its facts were read in."""
     target = facts.target
-    for action in actions:
+    for number, action in enumerate(actions):
+        at_us = now_us + number  # activities of one look are listed in their order
         match action:
             case SetScale(count=count, text=text):
                 generation = facts.have.generation
                 set_scale(connection, target.endpoint_uid, generation, target.variant, count, now_us)
                 add_activity(
-                    connection, _activity(facts, ids.ulid(now_us), "InProgress", now_us, text=text, count=count)
+                    connection, _activity(facts, ids.ulid(now_us), "InProgress", at_us, text=text, count=count)
                 )
                 announce(connection, "endpoint", target.endpoint_uid, now_us)
             case Note(status=status, text=text):
-                add_activity(connection, _activity(facts, ids.ulid(now_us), status, now_us, text=text))
+                add_activity(connection, _activity(facts, ids.ulid(now_us), status, at_us, text=text))
             case EndActivity(activity=activity, status=status, text=text):
                 end_activity(connection, activity.uid, status, text, now_us)
             case Arm(policy_uid=uid):
                 for alarm, spec in _unarmed(facts, uid):
                     put_alarm(connection, target.scope, alarm.name, spec, alarm.uid, now_us)
-            case Ran(uid=uid, at_us=at_us):
-                mark_ran(connection, uid, at_us)
+            case Ran(uid=uid, at_us=ran_us):
+                mark_ran(connection, uid, ran_us)
             case Remember(memory=memory):
                 remember(connection, target.uid, memory)
             case WakeAt():

@@ -90,27 +90,5 @@ def refusal(ask: Ask, name: str, members: dict[str, Any]) -> tuple[str, str, int
 
 
 def client(served: Served, protocol: str) -> Any:
-    """Today's boto3 prefers json; older ones know query only, which the environment's model is made to say."""
-    session = botocore.session.Session()
-    loader = session.get_component("data_loader")
-    original = loader.load_service_model
-
-    def load(service: str, kind: str, api_version: str | None = None) -> Any:
-        model = original(service, kind, api_version)
-        if kind != "service-2":
-            return model
-        metadata = {**model["metadata"], "protocol": protocol, "protocols": [protocol]}
-        if protocol == "query":
-            del metadata["awsQueryCompatible"]
-        return {**model, "metadata": metadata}
-
-    loader.load_service_model = load
-    made = session.create_client(
-        "cloudwatch",
-        region_name=SCOPE.region,
-        endpoint_url=served.url,
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
-    )
-    served.clients.append(made)
-    return made
+    """A client in the region of the metrics that `put` stores."""
+    return served.speaking("cloudwatch", protocol, SCOPE.region)

@@ -84,7 +84,7 @@ class Served:
         self.clients.append(client)
         return client
 
-    def speaking(self, service: str, protocol: str) -> Any:
+    def speaking(self, service: str, protocol: str, region: str = REGION) -> Any:
         """A client that speaks `protocol`: today's boto3 prefers json where older ones know query only."""
         session = botocore.session.Session()
         loader = session.get_component("data_loader")
@@ -101,7 +101,7 @@ class Served:
         loader.load_service_model = load
         client = session.create_client(
             service,
-            region_name=REGION,
+            region_name=region,
             endpoint_url=self.url,
             aws_access_key_id="clary",
             aws_secret_access_key="clary",

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
-import structlog
 
 from clary.control.metrics import MetricDesk, calculate
 from clary.control.widgets import Line, Widget
@@ -24,6 +23,10 @@ from clary.telemetry.statistics import Percentile, Question, window
 
 LINES_MAX = 500
 """Series in one image ("a graph can display as many as 500 time series")."""
+
+
+class DrawError(RuntimeError):
+    """The drawing process failed, which no widget should make it do."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class Plotter:
         object.__setattr__(self, "_room", asyncio.Semaphore(self.options.at_once))
 
     async def png(self, scope: Scope, widget: Widget) -> bytes:
-        """The image. NotServed where matplotlib is not installed; Invalid for an expression that cannot be applied."""
+        """The image. NotServed where matplotlib is not installed; Invalid for an expression that cannot be applied.
+
+        DrawError and TimeoutError where drawing failed: nobody's request is at fault.
+        """
         if importlib.util.find_spec("matplotlib") is None:
             raise NotServed("GetMetricWidgetImage without matplotlib", "On the server: pip install 'clary[plots]'.")
         spec = await self._spec(scope, widget)
@@ -85,7 +91,7 @@ class Plotter:
     async def _drawn(self, spec: bytes) -> bytes:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "clary.telemetry.draw", stdin=pipe, stdout=pipe, stderr=pipe
+            sys.executable, "-P", "-m", "clary.telemetry.draw", stdin=pipe, stdout=pipe, stderr=pipe
         )
         try:
             async with asyncio.timeout(self.options.draw_s):
@@ -94,10 +100,7 @@ class Plotter:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
         if process.returncode:
-            structlog.get_logger(__name__).error(
-                "A widget could not be drawn.", exit=process.returncode, words=words.decode(errors="replace")[-2000:]
-            )
-            raise Invalid("The widget could not be drawn; the control log says why.")
+            raise DrawError(f"exit status {process.returncode}: {words.decode(errors='replace')[-2000:]}")
         return image
 
 

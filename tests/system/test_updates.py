@@ -14,12 +14,20 @@ ANSWERS = [expected(model.regressor(seed), ROW)[0] for seed in range(2)]
 CLIENTS = 16
 
 
-def configure(server: Server, name: str, archive: bytes, *, weights: tuple[float, ...] = (1.0,), count: int = 1) -> str:
+def configure(
+    server: Server,
+    name: str,
+    archive: bytes,
+    *,
+    weights: tuple[float, ...] = (1.0,),
+    count: int = 1,
+    image: str = IMAGE,
+) -> str:
     """A bucket, model and configuration named `name`, of one variant a weight."""
     s3, sagemaker = server.client("s3"), server.client("sagemaker")
     s3.create_bucket(Bucket=name)
     s3.put_object(Bucket=name, Key="model.tar.gz", Body=archive)
-    container = {"Image": IMAGE, "ModelDataUrl": f"s3://{name}/model.tar.gz"}
+    container = {"Image": image, "ModelDataUrl": f"s3://{name}/model.tar.gz"}
     sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
     variants: list[dict[str, Any]] = [
         {

@@ -13,23 +13,31 @@ import io
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import botocore.session
+import orjson
 
 from clary.artifacts.base import Limits as ArtifactLimits
 from clary.artifacts.unpack import unpack
+from clary.control.widgets import read_widget
 from clary.dataplane.head import Head, Refused
 from clary.dataplane.http import Connection
 from clary.dataplane.limits import Limits
-from clary.domain.errors import ArtifactError, NotServed
+from clary.domain import dashboards, schedules
+from clary.domain.alarm_rules import parse_rule
+from clary.domain.alarms import AlarmValue
+from clary.domain.errors import ArtifactError, Invalid, NotServed
+from clary.domain.objectives import Watched, alarm_of, parse_objective
 from clary.edge.aws.protocols import cbor, json, query, rest_json, rest_xml
 from clary.edge.aws.protocols.values import Unreadable
 from clary.edge.aws.s3.chunked import ChunkedDecoder
 from clary.edge.aws.s3.errors import S3Error
 from clary.edge.aws.s3.formdata import FormData
 from clary.edge.aws.s3.ranges import source_span, span_of
+from clary.kit import cbor as cbor_items
 from clary.kit import sigv4_claim
 from clary.replica import frames
 from clary.replica.http import HttpError, HttpReplica
@@ -38,7 +46,7 @@ from clary.runtimes.picklescan import imports
 from clary.runtimes.recordio import recordio_rows
 from clary.runtimes.tensors import BodyError
 from clary.runtimes.xgboost_legacy import LegacyError, is_legacy, to_ubj, version_of
-from clary.telemetry import expressions
+from clary.telemetry import emf, expressions
 from clary.telemetry.emf import Place, samples_of
 from clary.telemetry.expressions import BadExpression, Series
 from clary.telemetry.log_pattern import BadPattern, compile_pattern
@@ -313,6 +321,61 @@ def metric_math(data: bytes) -> None:
             assert list(series.points) == sorted(series.points)
 
 
+def alarm_rules(data: bytes) -> None:
+    """Rules of composite alarms: their names are of the rule, and of any states they are true or false."""
+    with contextlib.suppress(Invalid, NotServed):
+        rule = parse_rule(data.decode("utf-8", "replace"))
+        states = ({}, dict.fromkeys(rule.names, AlarmValue.ALARM), dict.fromkeys(rule.names, AlarmValue.OK))
+        assert all(isinstance(rule.holds(state), bool) for state in states)
+
+
+def objectives(data: bytes) -> None:
+    """Objectives in words, as far as the alarm that watches them."""
+    with contextlib.suppress(Invalid):
+        objective = parse_objective(data.decode("utf-8", "replace"))
+        assert math.isfinite(objective.threshold)
+        alarm_of(objective, Watched("churn", "AllTraffic", "churn-2"))
+
+
+def scaling_schedules(data: bytes) -> None:
+    """Schedules of scheduled actions, with a time zone in the second line: whatever comes, comes later."""
+    schedule, _, zone = data.decode("utf-8", "replace").partition("\n")
+    for after_us in (0, 1_924_000_000_000_000):
+        with contextlib.suppress(Invalid):
+            times = schedules.Times(schedule, zone)
+            schedules.check(times)
+            due_us = schedules.next_due(times, 0, after_us)
+            assert due_us is None or due_us > after_us
+
+
+def cbor_values(data: bytes) -> None:
+    """CBOR: what was read is written so that it is read as the same."""
+    with contextlib.suppress(cbor_items.CborError):
+        written = cbor_items.encode(cbor_items.decode(data))
+        assert cbor_items.encode(cbor_items.decode(written)) == written
+
+
+def metric_lines(data: bytes) -> None:
+    """Lines of logs in the embedded metric format."""
+    for sample in emf.samples_of(data, emf.Place("123456789012", "us-east-1")):
+        assert sample.cell.count > 0
+        assert math.isfinite(sample.cell.sum)
+
+
+def dashboard_bodies(data: bytes) -> None:
+    """Dashboards; what is found wrong with them can be sent."""
+    for fault in dashboards.faults(data.decode("utf-8", "replace")):
+        orjson.dumps([fault.path, fault.message])
+
+
+def metric_widgets(data: bytes) -> None:
+    """Widgets to be drawn."""
+    with contextlib.suppress(orjson.JSONDecodeError, Invalid, NotServed):
+        given = orjson.loads(data)
+        if isinstance(given, dict):
+            read_widget(given, datetime(2031, 1, 5, 8, tzinfo=UTC), "us-east-1")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -328,5 +391,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         log_patterns,
         embedded_metrics,
         metric_math,
+        alarm_rules,
+        objectives,
+        scaling_schedules,
+        cbor_values,
+        metric_lines,
+        dashboard_bodies,
+        metric_widgets,
     )
 }

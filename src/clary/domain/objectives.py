@@ -19,9 +19,10 @@ from clary.domain.alarms import Actions, Comparison, MetricAlarm, MetricQuery, M
 from clary.domain.errors import Invalid
 
 _OBJECTIVE = re.compile(
-    r"\s*(?P<subject>p\d{1,2}(?:\.\d+)?|[a-z0-9]+)\s*(?P<operator><=|>=|<|>)\s*(?P<number>\d+(?:\.\d+)?)\s*"
+    r"\s*(?P<subject>p\d{1,2}(?:\.\d+)?|[a-z0-9]+)\s*(?P<operator><=|>=|<|>)\s*(?P<number>\d{1,15}(?:\.\d{1,15})?)\s*"
     r"(?P<unit>us|µs|ms|s|%)?"
-    r"(?:\s+for\s+(?:(?P<m>\d+)\s+of\s+)?(?P<n>\d+)\s*(?:minutes?|min|m|x\s*(?P<period>\d+)\s*(?P<scale>s|m)))?\s*",
+    r"(?:\s+for\s+(?:(?P<m>\d{1,6})\s+of\s+)?(?P<n>\d{1,6})\s*"
+    r"(?:minutes?|min|m|x\s*(?P<period>\d{1,6})\s*(?P<scale>s|m)))?\s*",
     re.IGNORECASE,
 )
 _LATENCY_STATS = {"average": "Average", "avg": "Average", "mean": "Average", "max": "Maximum", "min": "Minimum"}

@@ -107,7 +107,7 @@ def _metric(told: Any, root: dict[str, Any]) -> tuple[str, str, Cell] | None:
     if not isinstance(told, dict) or not _is_text(told.get("Name"), NAME_CHARS_MAX):
         return None
     name, unit = told["Name"], told.get("Unit", "None")
-    if unit not in UNITS or told.get("StorageResolution", 60) not in (1, 60):
+    if not isinstance(unit, str) or unit not in UNITS or told.get("StorageResolution", 60) not in (1, 60):
         return None
     given = root.get(name)
     listed = given if isinstance(given, list) else [given]

@@ -43,10 +43,16 @@ def test_a_body_is_a_json_object(body: str) -> None:
         ({"type": "metric", "properties": {**PROPERTIES, "metrics": [1]}}, "/widgets/0/properties/metrics/0"),
         ({"type": "metric", "properties": {**PROPERTIES, "metrics": "m"}}, "/widgets/0/properties/metrics"),
         ({"type": "metric", "properties": {**PROPERTIES, "view": "donut"}}, "/widgets/0/properties/view"),
+        ({"type": "metric", "properties": {**PROPERTIES, "view": ["bar"]}}, "/widgets/0/properties/view"),
+        ({**TEXT, "x": None, "y": 0}, "/widgets/0/x"),
     ],
 )
 def test_each_fault_is_an_error_at_its_place(widget: Any, path: str) -> None:
     assert found(widget) == [(path, True)]
+
+
+def test_half_a_character_in_a_name_is_shown_as_what_can_be_sent() -> None:
+    assert [fault.path for fault in faults('{"widgets": [], "\\ud800": 1}')] == ["/?"]
 
 
 def test_what_may_not_be_shown_is_a_warning() -> None:

@@ -36,7 +36,12 @@ def test_an_objective_is_read(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "p99", "p99 < fast", "p99 < 50", "p99 < 50%", "errors < 1ms", "cpu < 5", "speed > 1", "p99 = 5ms"]
+    "text",
+    [
+        *("", "p99", "p99 < fast", "p99 < 50", "p99 < 50%", "errors < 1ms", "cpu < 5", "speed > 1", "p99 = 5ms"),
+        *(f"p99 < {'9' * 400}ms", f"cpu < 5% for {'1' * 5000} minutes"),
+    ],
+    ids=lambda text: text[:20],
 )
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="objective"):

@@ -79,6 +79,7 @@ def test_negative_values_have_no_percentiles() -> None:
         {"Metrics": ["Latency"]},
         {"Metrics": [{"Name": "Latency"}] * 101},
         {"Metrics": [{"Name": "Latency", "Unit": "Furlongs"}]},
+        {"Metrics": [{"Name": "Latency", "Unit": ["Count"]}]},
         {"Metrics": [{"Name": "Latency", "StorageResolution": 5}]},
         {"Latency": [1] * 101},
         {"Latency": []},

@@ -7,7 +7,6 @@ EventBridge. The body is what the target is sent, as JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +30,8 @@ class Event:
     source: str
     """`aws.cloudwatch`, `aws.sagemaker`."""
     target_arn: str
-    body: Mapping[str, Any]
+    body: Any
+    """A value of JSON; most are objects."""
 
 
 def bus_arn(scope: Scope) -> str:

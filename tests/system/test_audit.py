@@ -18,6 +18,12 @@ MODEL = {
     "PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": "s3://b/k", "Environment": {"DB": "secret-word"}},
 }
 
+ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/t-1"
+DATA = [
+    {"Field": "eventCategory", "Equals": ["Data"]},
+    {"Field": "resources.type", "Equals": ["AWS::SageMaker::Endpoint"]},
+]
+
 
 def lookup(server: Server, key: str, value: str) -> list[Any]:
     attributes = [{"AttributeKey": key, "AttributeValue": value}]
@@ -79,7 +85,37 @@ def test_what_cannot_be_looked_up_is_refused(server: Server) -> None:
             cloudtrail.lookup_events(**wrong)
         assert refused.value.response["Error"]["Code"] == code
     with pytest.raises(ClientError, match="UnknownOperationException"):
-        cloudtrail.create_trail(Name="t", S3BucketName="b")
+        cloudtrail.list_channels()
+
+
+def code_of(work: Any, **members: Any) -> str:
+    with pytest.raises(ClientError) as refused:
+        work(**members)
+    return str(refused.value.response["Error"]["Code"])
+
+
+def test_trails_are_made_described_and_deleted(server: Server) -> None:
+    cloudtrail = server.client("cloudtrail")
+    made = cloudtrail.create_trail(Name="t-1", S3BucketName="trail-bucket", S3KeyPrefix="pre")
+    assert made["TrailARN"] == ARN
+    assert cloudtrail.get_trail(Name=ARN)["Trail"]["HasCustomEventSelectors"] is False
+    assert [one["Name"] for one in cloudtrail.describe_trails()["trailList"]] == ["t-1"]
+    assert cloudtrail.list_trails()["Trails"][0]["TrailARN"] == ARN
+    assert cloudtrail.get_event_selectors(TrailName="t-1")["EventSelectors"][0]["IncludeManagementEvents"]
+    assert cloudtrail.get_trail_status(Name="t-1")["IsLogging"] is False
+    given = {"Name": "t-1", "S3BucketName": "trail-bucket"}
+    assert code_of(cloudtrail.create_trail, **given) == "TrailAlreadyExistsException"
+    assert code_of(cloudtrail.create_trail, **{**given, "Name": "-"}) == "InvalidTrailNameException"
+    assert code_of(cloudtrail.create_trail, **given, EnableLogFileValidation=True) == "ValidationException"
+    assert code_of(cloudtrail.get_trail, Name="none") == "TrailNotFoundException"
+    for fields in (DATA[:1], [*DATA, {"Field": "x.y", "Equals": ["a"]}], DATA[1:]):
+        wrong = [{"FieldSelectors": fields}]
+        refused = code_of(cloudtrail.put_event_selectors, TrailName="t-1", AdvancedEventSelectors=wrong)
+        assert refused == "InvalidEventSelectorsException"
+    cloudtrail.update_trail(Name="t-1", S3BucketName="other-bucket")
+    assert cloudtrail.get_trail(Name="t-1")["Trail"]["S3BucketName"] == "other-bucket"
+    cloudtrail.delete_trail(Name="t-1")
+    assert cloudtrail.describe_trails()["trailList"] == []
 
 
 def test_the_command_lists_and_verifies_and_names_a_row_that_was_changed(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Trails by real boto3: what was changed and who invoked comes to a bucket."""
+"""A trail by real boto3: what was changed and who invoked comes to a bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError
 
 from tests.support.server import Server, wait_until
 
-ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/t-1"
 ENDPOINT = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/told"
 DATA = [
     {"Field": "eventCategory", "Equals": ["Data"]},
@@ -27,36 +26,6 @@ def records(server: Server, bucket: str) -> list[Any]:
         assert item["Key"].startswith("pre/AWSLogs/123456789012/CloudTrail/us-east-1/20")
         found += json.loads(gzip.decompress(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()))["Records"]
     return found
-
-
-def code_of(work: Any, **members: Any) -> str:
-    with pytest.raises(ClientError) as refused:
-        work(**members)
-    return str(refused.value.response["Error"]["Code"])
-
-
-def test_trails_are_made_described_and_deleted(server: Server) -> None:
-    cloudtrail = server.client("cloudtrail")
-    made = cloudtrail.create_trail(Name="t-1", S3BucketName="trail-bucket", S3KeyPrefix="pre")
-    assert made["TrailARN"] == ARN
-    assert cloudtrail.get_trail(Name=ARN)["Trail"]["HasCustomEventSelectors"] is False
-    assert [one["Name"] for one in cloudtrail.describe_trails()["trailList"]] == ["t-1"]
-    assert cloudtrail.list_trails()["Trails"][0]["TrailARN"] == ARN
-    assert cloudtrail.get_event_selectors(TrailName="t-1")["EventSelectors"][0]["IncludeManagementEvents"]
-    assert cloudtrail.get_trail_status(Name="t-1")["IsLogging"] is False
-    given = {"Name": "t-1", "S3BucketName": "trail-bucket"}
-    assert code_of(cloudtrail.create_trail, **given) == "TrailAlreadyExistsException"
-    assert code_of(cloudtrail.create_trail, **{**given, "Name": "-"}) == "InvalidTrailNameException"
-    assert code_of(cloudtrail.create_trail, **given, EnableLogFileValidation=True) == "ValidationException"
-    assert code_of(cloudtrail.get_trail, Name="none") == "TrailNotFoundException"
-    for fields in (DATA[:1], [*DATA, {"Field": "x.y", "Equals": ["a"]}], DATA[1:]):
-        wrong = [{"FieldSelectors": fields}]
-        refused = code_of(cloudtrail.put_event_selectors, TrailName="t-1", AdvancedEventSelectors=wrong)
-        assert refused == "InvalidEventSelectorsException"
-    cloudtrail.update_trail(Name="t-1", S3BucketName="other-bucket")
-    assert cloudtrail.get_trail(Name="t-1")["Trail"]["S3BucketName"] == "other-bucket"
-    cloudtrail.delete_trail(Name="t-1")
-    assert cloudtrail.describe_trails()["trailList"] == []
 
 
 @pytest.mark.slow

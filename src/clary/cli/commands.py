@@ -27,6 +27,7 @@ from clary.cli import (
     resources,
     rollback,
     serve,
+    simulate,
     train,
     versions,
 )
@@ -81,6 +82,7 @@ app.command("describe", rich_help_panel=MODELS)(resources.describe)
 app.command("logs", rich_help_panel=MODELS)(logs.logs)
 app.add_typer(metrics.app, name="metrics", rich_help_panel=MODELS)
 app.add_typer(alarms.app, name="alarms", rich_help_panel=MODELS)
+app.add_typer(simulate.app, name="simulate", rich_help_panel=MODELS)
 app.command("delete", rich_help_panel=MODELS)(remove.delete)
 app.command("env", rich_help_panel=ACCESS)(env.env)
 app.command("exec", rich_help_panel=ACCESS, context_settings={"allow_interspersed_args": False})(exec.exec_)

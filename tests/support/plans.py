@@ -223,7 +223,7 @@ class World:
             return
         if after is not None and before.reached_us is None and after.reached_us is not None:
             self.reached_us = self.elapsed_us
-        if (after is None or after.step > before.step) and self.wanted.promoted_step != before.step:
+        if (after is None or after.step > before.step) and self.wanted.promoted_step < before.step:
             assert before.reached_us is not None
             assert self.elapsed_us - self.reached_us >= self.step.wait_s * MICROS, "a bake was cut short"
 

@@ -130,15 +130,22 @@ async def abort(desk: Desk, caller: Caller, name: str) -> int:
     return await desk.store.write(work)
 
 
-async def promote(desk: Desk, caller: Caller, name: str) -> int:
-    """Want the bake under way to end now; the number of the step, from 1. NotFound; Invalid where nothing bakes."""
+async def promote(desk: Desk, caller: Caller, name: str, *, whole: bool = False) -> int:
+    """Want the bake under way to end now; the number of the last step whose bake ends, from 1.
+
+    `whole`: want all the traffic at the new fleet, by every step that this takes and no bake in between; the bake after
+    it is made. Where it has all of it already, that bake ends, and the wait for termination. NotFound; Invalid where
+    nothing bakes or, with `whole`, where the rollout goes back.
+    """
 
     def work(connection: Connection) -> int:
         row = _row(connection, caller, name)
         found = _required(connection, row)
-        if found.progress is None or found.stage != "baking":
+        if found.stage != "baking" and not (whole and found.stage == "starting"):
             raise Invalid(f"The rollout of endpoint {row.name} does not bake now, it is {found.stage}.")
-        step = found.progress.step
+        at = found.progress.step if found.progress else 1
+        first_full = next(number for number, step in enumerate(found.steps, 1) if step.full)
+        step = at if not whole else first_full - 1 if at < first_full else len(found.steps)
         _wish(connection, caller, row, Deed("Promote", "", "", now_us), found.new.generation, promoted_step=step)
         return step
 

@@ -32,7 +32,7 @@ class Want:
     aborted: bool = False
     """The rollout of the newest generation is to go back."""
     promoted_step: int = 0
-    """The step of it whose bake is to end; 0: none."""
+    """The last step of it whose bake is to end at once; 0: none."""
 
     def fleet_of(self, generation: int) -> Fleet:
         """The fleet of that generation."""

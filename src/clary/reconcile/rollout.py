@@ -140,7 +140,7 @@ def _after(want: Want, have: Have, bake: _Bake, now_us: int, rules: Rules) -> li
     progress, wait_us = bake.progress, bake.step.wait_s * MICROS
     if progress.reached_us is None:
         return [NoteRollout(replace(progress, reached_us=now_us, baked_us=0).begun(now_us))]
-    if wait_us == 0 or want.promoted_step == progress.step:
+    if wait_us == 0 or progress.step <= want.promoted_step:
         return [_next(progress, last=bake.last, now_us=now_us)]
     if progress.looked_us is None or not 0 <= now_us - progress.looked_us <= 2 * rules.look_us:
         return [NoteRollout(progress.begun(now_us))]

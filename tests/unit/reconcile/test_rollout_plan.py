@@ -240,6 +240,15 @@ def test_by_hand() -> None:
     assert (world.status, version(world), world.rollouts[2].reason) == (IN_SERVICE, 1, BY_HAND)
 
 
+def test_by_hand_many_bakes_end_one_after_the_other() -> None:
+    world = served(1)
+    world.update(canary(HOUR_S), 1)
+    world.baking(0.1)
+    world.wanted = replace(world.wanted, promoted_step=2)
+    world.settle(obey=False)
+    assert (world.status, version(world)) == (IN_SERVICE, 2)
+
+
 def test_rolling_never_runs_more_than_a_batch_too_many() -> None:
     world = served(3)
     world.update(rolling(30), 3)

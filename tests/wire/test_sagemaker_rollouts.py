@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
+from clary.control import rollouts
 from clary.domain.alarms import AlarmValue, Comparison, MetricAlarm, MetricQuery, MetricStat
 from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
 from clary.store import alarms
 from clary.store.tables import events_out
-from tests.support.hosting import IMAGE, SCOPE, Host
-from tests.support.placement import starting
+from tests.support.hosting import CALLER, IMAGE, SCOPE, Host
+from tests.support.placement import failed, ready, starting
 from tests.support.wire import Wire, serving
 
 P99 = MetricAlarm(
@@ -168,10 +169,20 @@ async def add_alarm(wire: Wire, name: str, value: AlarmValue = AlarmValue.OK) ->
 
     def work(connection: Any) -> None:
         alarms.put(connection, SCOPE, name, P99, uid, now_us)
-        alarms.note(connection, uid, state=value.value, transitioned_us=now_us, evaluated_us=now_us)
+        alarms.note(connection, {uid: state_of(value, now_us)})
 
     await wire.host.store.write(work)
     return uid
+
+
+def state_of(value: AlarmValue, now_us: int) -> dict[str, Any]:
+    return {"state": value.value, "transitioned_us": now_us, "evaluated_us": now_us}
+
+
+async def alarmed(wire: Wire, uid: str) -> None:
+    """The alarm goes into ALARM."""
+    observed = {uid: state_of(AlarmValue.ALARM, wire.host.clock.now_us())}
+    await wire.host.store.write(lambda connection: alarms.note(connection, observed))
 
 
 async def test_what_breaks_a_limit_is_refused_and_changes_nothing(wire: Wire) -> None:
@@ -278,10 +289,7 @@ async def test_an_alarm_during_a_bake_sends_the_traffic_back(wire: Wire) -> None
         await good(wire, "UpdateEndpoint", **two, DeploymentConfig=canary(10, 600, "p99"))
         await until_stage(wire, "Baking")
         await keep_evaluated(host, uid, 120.0)
-        now_us = host.clock.now_us()
-        await host.store.write(
-            lambda connection: alarms.note(connection, uid, state="ALARM", transitioned_us=now_us, evaluated_us=now_us)
-        )
+        await alarmed(wire, uid)
         # No time passes: it is told at once, not found at the next look.
         await host.until(lambda: len(host.snapshot.endpoints[0].variants) == 1, step_s=0.0)
         await host.until_status("e", "InService")
@@ -292,6 +300,57 @@ async def test_an_alarm_during_a_bake_sends_the_traffic_back(wire: Wire) -> None
         )
         (variant,) = host.snapshot.endpoints[0].variants
         assert (variant.config, variant.share) == ("one", 1.0)
+
+
+async def test_a_rolling_update_that_cannot_be_taken_back_is_told_and_mended_by_an_update(wire: Wire) -> None:
+    host = wire.host
+    endpoint = {"EndpointName": "e"}
+    async with host.reconciling():
+        await created(wire, 3)
+        uid = await add_alarm(wire, "p99")
+        batch = {"Type": "INSTANCE_COUNT", "Value": 1}
+        await good(
+            wire,
+            "UpdateEndpoint",
+            **endpoint,
+            EndpointConfigName="two",
+            DeploymentConfig={
+                **rolling(batch, 600),
+                "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "p99"}]},
+            },
+        )
+        await until_stage(wire, "Baking")
+        await promoted(wire)
+        await host.until(lambda: [v.share for v in host.snapshot.endpoints[0].variants] == [1 / 3, 2 / 3])
+        # The old model is lost, and the new one is bad.
+        host.placement.become = failed("The old model is gone", "Restore it")
+        await alarmed(wire, uid)
+        await host.until_status("e", "UpdateRollbackFailed")
+        seen = await good(wire, "DescribeEndpoint", **endpoint)
+        # aws-docs: the endpoint is in service with a mix of the old and the new configuration.
+        assert seen["EndpointConfigName"] == "one"
+        assert seen["FailureReason"] == (
+            "The alarm p99 is in ALARM. The endpoint goes on as it was before the update. The way back failed, too: "
+            "The old model is gone. Restore it. Update the endpoint again, to either configuration, or delete it."
+        )
+        listed = await good(wire, "ListEndpoints", StatusEquals="UpdateRollbackFailed")
+        assert [one["EndpointName"] for one in listed["Endpoints"]] == ["e"]
+        said = await refused(
+            wire,
+            "UpdateEndpointWeightsAndCapacities",
+            **endpoint,
+            DesiredWeightsAndCapacities=[{"VariantName": "A", "DesiredWeight": 2.0}],
+        )
+        assert "serves a mix of two configurations (UpdateRollbackFailed)" in said
+        await host.until(lambda: len(host.placement.specs) == 4)
+        host.placement.become = ready
+        # aws-docs: another UpdateEndpoint returns it to a healthy state.
+        await good(wire, "UpdateEndpoint", **endpoint, EndpointConfigName="one")
+        await host.until_status("e", "InService")
+        assert "FailureReason" not in await good(wire, "DescribeEndpoint", **endpoint)
+        (variant,) = host.snapshot.endpoints[0].variants
+        assert (variant.config, variant.share, len(variant.replicas)) == ("one", 1.0, 3)
+        await host.until(lambda: len(host.placement.specs) == 3)
 
 
 async def test_a_deployment_configuration_of_create_endpoint_is_kept_to_be_retained(wire: Wire) -> None:
@@ -319,7 +378,8 @@ def counts(count: int) -> dict[str, float]:
 
 async def events(wire: Wire) -> list[dict[str, Any]]:
     def read(connection: Connection) -> list[dict[str, Any]]:
-        rows = connection.execute(select(events_out).order_by(events_out.c.uid))
+        # Several are of one instant here: in the order in which they were written.
+        rows = connection.execute(select(events_out).order_by(text("rowid")))
         return [json.loads(row.body) for row in rows if row.source == "aws.sagemaker"]
 
     return await wire.host.store.read(read)
@@ -341,6 +401,11 @@ async def until_stage(wire: Wire, wanted: str) -> None:
     raise AssertionError(f"never {wanted}")
 
 
+async def promoted(wire: Wire) -> None:
+    """End the bake under way, as soon as it is one."""
+    await rollouts.promote(wire.host.desk, CALLER, "e")
+
+
 async def until_message(wire: Wire, uid: str, wanted: str) -> float:
     """Let time pass until the stage has this message, an alarm being evaluated; the seconds that it took."""
     start_s = wire.host.clock.monotonic_s()
@@ -355,5 +420,5 @@ async def keep_evaluated(host: Host, uid: str, passing_s: float) -> None:
     """Let time pass while an alarm is evaluated."""
     for _ in range(round(passing_s)):
         now_us = host.clock.now_us()
-        await host.store.write(lambda connection, at_us=now_us: alarms.note_evaluated(connection, [uid], at_us))
+        await host.store.write(lambda connection, at_us=now_us: alarms.note(connection, {uid: {"evaluated_us": at_us}}))
         await host.clock.advance(1.0)

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from clary.control import endpoints
+from clary.control import endpoint_changes, endpoints
+from clary.control.rollouts import Guard
+from clary.domain.endpoint import VariantSpec
+from clary.domain.rollout import BlueGreen, CapacitySize, Deployment, Shift, Unit
 from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
 from clary.store.tables import endpoints as endpoints_table
@@ -76,6 +79,33 @@ async def test_a_create_that_is_killed_anywhere_comes_into_service(tmp_path: Pat
             assert writes > 3
             return
     raise AssertionError("a create takes more writes than it should")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_rollout_that_is_killed_anywhere_comes_to_its_end(tmp_path: Path, committed: bool) -> None:
+    policy = BlueGreen(Shift.CANARY, 1, canary=CapacitySize(Unit.PERCENT, 10))
+    for writes in range(WRITES_MAX):
+        host = Host(tmp_path / str(writes), options=LoopOptions(rules=Rules(drain_us=0)))
+        await host.endpoint("e")
+        async with host.reconciling():
+            await host.until_status("e", "InService")
+        await host.config("two", VariantSpec("AllTraffic", "e", 1, "ml.m5.large"))
+        guard = Guard(Deployment(policy))
+        await endpoint_changes.update_endpoint(host.desk, CALLER, "e", "two", guard=guard)
+        died = await killed_once(
+            host, writes, committed=committed, work=lambda host=host: host.until_status("e", "InService")
+        )
+        async with host.reconciling():
+            await host.until_status("e", "InService")
+            await host.until(lambda host=host: len(host.placement.specs) == 1)
+            (variant,) = host.snapshot.endpoints[0].variants
+            assert (variant.config, variant.share) == ("two", 1.0)
+        host.close()
+        if not died:
+            assert writes > 5
+            return
+    raise AssertionError("a rollout takes more writes than it should")
 
 
 @pytest.mark.parametrize("committed", [False, True])

@@ -334,6 +334,29 @@ def test_a_kill_of_control_in_the_middle_is_made_up_for(server: Server, scaling:
     assert done[:2] == [f"Setting desired instance count to {count}." for count in (2, 1)]
 
 
+@pytest.mark.slow
+def test_concurrency_of_real_traffic_scales_out_within_a_minute(server: Server, scaling: Any) -> None:
+    """Nothing is set by hand: routers count, alarms see three periods of ten seconds, replicas come."""
+    at = resource("elastic")
+    scaling.register_scalable_target(**at, MinCapacity=1, MaxCapacity=1)
+    wait_until(lambda: reached(server, 1), "one replica", 30)
+    scaling.register_scalable_target(**at, MaxCapacity=2)
+    predefined = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    scaling.put_scaling_policy(
+        **at,
+        PolicyName="busy",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 0.2,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": predefined},
+        },
+    )
+    with Load(server, "elastic", ROW, clients=8) as load:
+        wait_until(lambda: reached(server, 2), "two replicas", 90)
+    assert load.lost == []
+    assert "AlarmHigh" in activities(scaling, "elastic")[0]["Cause"]
+
+
 def reached(server: Server, wanted: int) -> bool:
     """Whether so many are wanted and there; False while control is down."""
     try:

@@ -223,8 +223,9 @@ def alarm_name(resource_id: str, *, high: bool, guid: str) -> str:
     return f"TargetTracking-{resource_id}-Alarm{'High' if high else 'Low'}-{guid}"
 
 
-HIGH_PERIODS, LOW_PERIODS = 3, 15
-"""Data points that must all be beyond the threshold (public reports; not in the service's own texts)."""
+HIGH_PERIODS, LOW_S = 3, 900
+"""Data points, and seconds of them, that must all be beyond the threshold: with a minute's metric 3 and 15 points, as
+public reports have it; not in the service's own texts."""
 
 
 def queries_of(policy: TargetTracking, endpoint: str, variant: str) -> tuple[MetricQuery, ...]:
@@ -252,9 +253,10 @@ def threshold_of(policy: TargetTracking, count: int, *, high: bool) -> float:
 def alarm_of(policy: TargetTracking, queries: tuple[MetricQuery, ...], arn: str, *, high: bool) -> MetricAlarm:
     """One of the two alarms of a policy, as for one instance. Missing data is missing: nothing is scaled for the want
     of it."""
+    period_s = next(query.stat.period_s for query in queries if query.stat is not None)
     return MetricAlarm(
         queries=queries,
-        evaluation_periods=HIGH_PERIODS if high else LOW_PERIODS,
+        evaluation_periods=HIGH_PERIODS if high else LOW_S // period_s,
         threshold=threshold_of(policy, 1, high=high),
         comparison=Comparison.GREATER if high else Comparison.LESS,
         description=f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {arn}.",

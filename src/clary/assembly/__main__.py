@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clary.assembly.control import run
 from clary.kit.lifeline import Lifeline, identity_of
+from clary.objects.errors import IndexFormatError
 from clary.settings import OPTIONS, make_private_folder, resolve
 from clary.store.address import served_address
 from clary.store.base import StoreFormatError, StoreUnavailableError
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(run(settings))
-    except (StoreFormatError, StoreUnavailableError, SealError) as error:
+    except (StoreFormatError, StoreUnavailableError, IndexFormatError, SealError) as error:
         # Nothing to debug: the agent shows the last of this log to whoever started the server.
         sys.exit(str(error))
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from clary.domain.errors import DomainError, NotFound
 
 
+class IndexFormatError(RuntimeError):
+    """The index was written by a newer Clary. The message names file and remedy."""
+
+
 @dataclass(eq=False)
 class BucketNotEmpty(DomainError):  # noqa: N818 - named by the fact, as S3 does
     """A bucket with objects cannot be deleted."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.objects.errors import IndexFormatError
 from clary.objects.records import Bucket, Entry, ObjectRecord, PartRecord, Upload, VersionEntry
 
 _FORMAT = 2
@@ -61,14 +62,20 @@ class Index:
     """Connections to the index. `read()` and `write()` lend a Transaction; one writer at a time."""
 
     def __init__(self, path: Path) -> None:
+        """Open it, made readable for this user alone; IndexFormatError for one that a newer Clary wrote."""
         self._path = path
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # older ones are 0644
         self._lock = threading.Lock()
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._writer = self._connect()
         found = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found > _FORMAT:
             self._writer.close()
-            raise ValueError(f"{path} has format {found}; this Clary reads up to {_FORMAT}")
+            raise IndexFormatError(
+                f"{path} has format {found}; this Clary knows up to {_FORMAT}. "
+                "Use the Clary that wrote it, or a newer one."
+            )
         self.fresh = found == 0
         """Whether the index was just made, so that it does not know yet what the files hold."""
         if not self.fresh and found < _FORMAT:
@@ -132,7 +139,8 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 

@@ -184,11 +184,15 @@ def completed(store: ObjectStore, bucket: str, key: str, upload_id: str) -> Obje
 def abort(store: ObjectStore, bucket: str, key: str, upload_id: str) -> None:
     """Forget an upload and its parts; NotFound."""
     store.bucket(bucket)
-    with store.index.write() as index:
-        _upload(index, bucket, key, upload_id)
-        dropped = [part.blob for part in index.parts(upload_id)]
-        index.remove_upload(upload_id)
-    for blob in dropped:
+
+    def forget() -> list[str]:
+        with store.index.write() as index:
+            _upload(index, bucket, key, upload_id)
+            dropped = [part.blob for part in index.parts(upload_id)]
+            index.remove_upload(upload_id)
+        return dropped
+
+    for blob in store.reserve.deleting(forget):
         store.blobs.remove(bucket, blob)
 
 

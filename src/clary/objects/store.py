@@ -35,6 +35,7 @@ from clary.objects.records import (
     ObjectRecord,
 )
 from clary.objects.recovery import recover
+from clary.objects.reserve import Reserve
 from clary.objects.writer import Writer
 
 BLOCK_BYTES = 1024 * 1024
@@ -50,6 +51,7 @@ class ObjectStore:
         self.ids = ids
         self.blobs = Blobs(root)
         self.index = recover(root, self.blobs)
+        self.reserve = Reserve(root)
         self._bucket_lock = threading.Lock()
         """Held while a bucket's folder and its row are made or removed together."""
         self._pin_lock = threading.Lock()
@@ -96,12 +98,16 @@ class ObjectStore:
 
     def delete_bucket(self, name: str) -> None:
         """Delete a bucket without any version and the uploads in progress in it; BucketNotEmpty, NotFound."""
-        with self._bucket_lock:
+
+        def forget() -> None:
             with self.index.write() as index:
                 _bucket(index, name)
                 if index.any_version(name):
                     raise BucketNotEmpty(name)
                 index.remove_bucket(name)
+
+        with self._bucket_lock:
+            self.reserve.deleting(forget)
             self.blobs.remove_bucket(name)
 
     # objects
@@ -180,6 +186,7 @@ class ObjectStore:
             check_condition(index, writer.bucket, key, condition)
             old = index.put_object(writer.bucket, record)
         self.drop(writer.bucket, old)
+        self.reserve.hold()
         return record
 
     def put(

@@ -64,8 +64,12 @@ def delete(
     """Delete in one transaction; the condition holds for each target. One that is absent is deleted already.
 
     In a bucket with versions a delete without a version makes a delete marker (suspended: the null version becomes
-    one). What a version's id names is removed for good.
+    one). What a version's id names is removed for good. A disk that is full does not keep from it.
     """
+    return store.reserve.deleting(lambda: _delete(store, bucket, targets, condition))
+
+
+def _delete(store: ObjectStore, bucket: str, targets: Sequence[Target], condition: Condition) -> list[Deleted]:
     state = store.bucket(bucket)
     done: list[Deleted] = []
     gone: list[ObjectRecord | None] = []

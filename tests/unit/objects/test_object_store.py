@@ -19,7 +19,7 @@ from clary.kit.clock import VirtualClock
 from clary.kit.ids import SystemIds
 from clary.objects import multipart, versions
 from clary.objects.blobs import read_footer
-from clary.objects.errors import BucketNotEmpty, Hidden, PreconditionFailed
+from clary.objects.errors import BucketNotEmpty, Hidden, IndexFormatError, PreconditionFailed
 from clary.objects.multipart import Wanted
 from clary.objects.names import successor
 from clary.objects.records import ENABLED, Attributes, Condition, ObjectRecord
@@ -43,7 +43,9 @@ def store(tmp_path: Path) -> Iterator[ObjectStore]:
 
 
 def files(root: Path) -> list[str]:
-    return sorted(path.name for path in root.rglob("*") if path.is_file() and not path.name.startswith(".index"))
+    return sorted(
+        path.name for path in root.rglob("*") if path.is_file() and not path.name.startswith((".index", ".reserve"))
+    )
 
 
 def test_put_open_list_delete(store: ObjectStore) -> None:
@@ -288,12 +290,23 @@ def test_a_footer_says_what_a_blob_is(store: ObjectStore, tmp_path: Path) -> Non
         read_footer(broken)
 
 
+def test_the_index_is_this_users_alone(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    (tmp_path / "buckets" / ".index.db").chmod(0o644)
+    store = opened(tmp_path)
+    store.create_bucket("demo", ACCOUNT, REGION)
+    assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "buckets").glob(".index.db*")} == {
+        ".index.db": 0o600, ".index.db-wal": 0o600, ".index.db-shm": 0o600
+    }  # fmt: skip
+    store.close()
+
+
 def test_a_newer_index_is_refused(tmp_path: Path) -> None:
     store = opened(tmp_path)
     with store.index.write() as index:
         index._db.execute("PRAGMA user_version = 99")
     store.close()
-    with pytest.raises(ValueError, match="format 99"):
+    with pytest.raises(IndexFormatError, match=r"format 99; this Clary knows up to 2\. Use the Clary that wrote it"):
         opened(tmp_path)
 
 

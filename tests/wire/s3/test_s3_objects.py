@@ -282,6 +282,21 @@ def test_a_reader_is_not_disturbed_by_writers(s3: Any, server: S3Server, bucket:
     assert got["Body"].read() == b"1" * size
 
 
+def test_keys_that_xml_cannot_hold_are_deleted_and_not_told_of(s3: Any, bucket: str) -> None:
+    keys = ["\x01", "a\x1fb", "\uffff", "a\rb"]
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys]})
+    assert [one["Key"] for one in answer["Deleted"]] == ["a\rb"]
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    # What stands for such characters within the server must never be taken for one of them.
+    s3.put_object(Bucket=bucket, Key="\x01", Body=b"")
+    with refused("MalformedXML", 400):
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "\U0010ff01"}, {"Key": "\x02"}]})
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "\U0010ff01"}]})
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+
+
 def test_a_full_disk_is_named(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -21,6 +21,15 @@ from clary.edge.aws.protocols import values
 from clary.edge.aws.protocols.values import Unreadable
 
 _LOCATED = frozenset({"uri", "querystring", "header", "headers", "statusCode"})
+_UNFIT_IN = re.compile(
+    rb"([\x01-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf])|&#0*([1-8]|1[124-9]|2\d|3[01]);|&#x0*([1-8bcef]|1[0-9a-f]);",
+    re.IGNORECASE,
+)
+_DISGUISE = 0x10FF00
+"""What stands for those while a document is read, by their low byte: a corner of the last private plane."""
+_NO_DISGUISE = re.compile(rb"\0|\xf4\x8f|&#0*111|&#x0*10f", re.IGNORECASE)
+"""UTF-16, which has such bytes within other characters, or that corner itself."""
+_DISGUISED = re.compile(f"[{chr(_DISGUISE + 1)}-{chr(_DISGUISE + 31)}\U0010fffe\U0010ffff]")
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0d\x0e-\x1f\ufffe\uffff]")
 
 
@@ -127,6 +136,11 @@ def element(name: str, text: str) -> str:
     return f"<{name}>{escaped}</{name}>"
 
 
+def sendable(text: str) -> bool:
+    """Whether a client can read an answer that holds this text: references to what XML cannot hold it cannot."""
+    return all(found.group() == "\r" for found in _UNFIT.finditer(text))
+
+
 # -- requests ----------------------------------------------------------------------------------------------------------
 
 
@@ -139,12 +153,30 @@ class _Builder(TreeBuilder):
 
 def _root(body: bytes) -> Element:
     parser = XMLParser(target=_Builder())  # noqa: S314 - entities cannot be declared, see _Builder
+    disguised = 0
+    if not _NO_DISGUISE.search(body):
+        body, disguised = _UNFIT_IN.subn(_disguise, body)
     try:
         parser.feed(body)
         found: Element = parser.close()
     except (ParseError, ValueError, LookupError) as error:  # the last two: encodings that Python lacks
         raise Unreadable(f"The XML is not well-formed: {error}") from None
+    if disguised:
+        for node in found.iter():
+            node.text = node.text and _DISGUISED.sub(_undisguise, node.text)
     return found
+
+
+def _disguise(found: re.Match[bytes]) -> bytes:
+    """A control character, which XML 1.0 cannot hold and a key can: botocore sends it as it is, others a reference."""
+    raw, decimal, hexadecimal = found.groups()
+    code = ord(raw.decode()) if raw else int(decimal) if decimal else int(hexadecimal, 16)
+    return b"&#%d;" % (_DISGUISE + (code & 0xFF))
+
+
+def _undisguise(found: re.Match[str]) -> str:
+    low = ord(found.group()) & 0xFF
+    return chr(low if low < 0x20 else 0xFF00 | low)
 
 
 def _text(body: bytes) -> str:

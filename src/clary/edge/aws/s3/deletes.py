@@ -6,6 +6,7 @@ from typing import Any
 
 from clary.domain.errors import DomainError
 from clary.edge.aws.operation import Answer, Call, Members
+from clary.edge.aws.protocols import rest_xml
 from clary.edge.aws.s3 import describe
 from clary.edge.aws.s3.errors import NULL_VERSION, S3Error, from_domain
 from clary.edge.aws.s3.service import Service
@@ -60,8 +61,12 @@ def _delete_each(s3: Service, bucket: str, targets: list[dict[str, Any]]) -> tup
 
 
 def _told(targets: list[Target], done: list[Deleted]) -> list[dict[str, Any]]:
+    """What is told of deletes. Of a key that XML cannot hold nothing, as if it were asked for quietly: botocore refuses
+    the whole answer over such a key."""
     told: list[dict[str, Any]] = []
     for target, deleted in zip(targets, done, strict=True):
+        if not rest_xml.sendable(target.key):
+            continue
         entry: dict[str, Any] = {"Key": target.key}
         if target.version is not None:
             entry["VersionId"] = target.version or NULL_VERSION

@@ -29,7 +29,6 @@ def records(server: Server, bucket: str) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_changes_and_invocations_come_to_the_bucket(server: Server, regressor: Path) -> None:
     cloudtrail, s3 = server.client("cloudtrail"), server.client("s3")
     server.host("told", regressor.read_bytes())
@@ -57,7 +56,10 @@ def test_changes_and_invocations_come_to_the_bucket(server: Server, regressor: P
     def calls() -> list[Any]:
         return [one for one in records(server, "trail-bucket") if one["eventCategory"] == "Data"]
 
-    wait_until(lambda: len(calls()) >= 3, "the calls in the bucket", 200)
+    # What routers wrote down outlives them; a server that starts delivers at once.
+    server.stop()
+    server.start()
+    wait_until(lambda: len(calls()) >= 3, "the calls in the bucket", 30)
     assert [one.get("errorCode") for one in calls()] == [None, None, "ModelErrorException"]
     (first, *_) = calls()
     assert (first["eventName"], first["requestParameters"]) == ("InvokeEndpoint", None)

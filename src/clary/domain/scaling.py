@@ -253,7 +253,7 @@ def threshold_of(policy: TargetTracking, count: int, *, high: bool) -> float:
 def alarm_of(policy: TargetTracking, queries: tuple[MetricQuery, ...], arn: str, *, high: bool) -> MetricAlarm:
     """One of the two alarms of a policy, as for one instance. Missing data is missing: nothing is scaled for the want
     of it."""
-    period_s = next(query.stat.period_s for query in queries if query.stat is not None)
+    period_s = next((query.stat.period_s for query in queries if query.stat is not None), 60)
     return MetricAlarm(
         queries=queries,
         evaluation_periods=HIGH_PERIODS if high else LOW_S // period_s,

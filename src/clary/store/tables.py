@@ -180,7 +180,8 @@ images = Table(
     UniqueConstraint("account", "name", "tag", name="images_one_tag"),
 )
 
-# The durable sequence of wishes: reconcile reads what lies past its cursor. Written by control, oldest pruned.
+# The durable sequence of wishes: reconcile reads what lies past its cursor. Written by control, and by scaling for a
+# count that it sets; oldest pruned.
 changes = Table(
     "changes",
     metadata,

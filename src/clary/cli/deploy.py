@@ -7,7 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ from clary.cli.recognise import Recognised, recognised
 from clary.cli.remove import remove
 from clary.cli.resources import TAG, describe_or_none, invocation_url
 from clary.cli.sample import read_sample
+from clary.cli.undo import Undo, taking_back
 from clary.cli.versions import live_of, versions_of
 from clary.domain.signature import SIGNATURE_FILE, Example, ModelSignature
 
@@ -215,6 +216,42 @@ def create(
 
     `signature` goes into the artifact. `updates`: there is an endpoint, which becomes this.
     """
+    with taking_back() as undo:
+        fleet = FleetShape(VARIANT, instances, instance_type)
+        made = configured(api, path, known, name, fleet, undo, signature=signature, quiet=quiet)
+        if updates:
+            api.sagemaker("UpdateEndpoint", EndpointName=name, EndpointConfigName=made.resource)
+        else:
+            api.sagemaker(
+                "CreateEndpoint",
+                EndpointName=name,
+                EndpointConfigName=made.resource,
+                Tags=[{"Key": TAG, "Value": name}],
+            )
+    return replace(made, updates=updates)
+
+
+@dataclass(frozen=True)
+class FleetShape:
+    """The one variant of what deploy makes."""
+
+    variant: str
+    instances: int
+    instance_type: str
+
+
+def configured(
+    api: Api,
+    path: Path,
+    known: Recognised,
+    name: str,
+    fleet: FleetShape,
+    undo: list[Undo],
+    *,
+    signature: ModelSignature | None = None,
+    quiet: bool,
+) -> Made:
+    """Upload a model for the endpoint `name`, create model and configuration; how to take each back goes to `undo`."""
     account = api.account()
     extra = {SIGNATURE_FILE: json.dumps(signature.to_json()).encode()} if signature is not None else None
     with packed(path, extra, known.names) as (archive, size_bytes, digest):
@@ -225,44 +262,33 @@ def create(
             f"{name[:43].rstrip('-')}-{stamp}",
             bucket,
             f"clary/{name}/{stamp}-{digest[:12]}/model.tar.gz",
-            updates,
         )
         api.make_bucket(bucket)
         with upload_progress(size_bytes, quiet=quiet) as progress:
             api.upload(bucket, made.key, archive, size_bytes, progress)
+    undo.append(lambda: api.delete_object(bucket, made.key))
     tags = [{"Key": TAG, "Value": name}]
-    undo: list[tuple[str, dict[str, str]]] = []
-    try:
-        api.sagemaker(
-            "CreateModel",
-            ModelName=made.resource,
-            ExecutionRoleArn=ROLE.format(account=account),
-            PrimaryContainer={
-                "Image": known.image,
-                "ModelDataUrl": f"s3://{bucket}/{made.key}",
-                **({"Environment": known.environment} if known.environment else {}),
-            },
-            Tags=tags,
-        )
-        undo.append(("DeleteModel", {"ModelName": made.resource}))
-        variant = {
-            "VariantName": VARIANT,
-            "ModelName": made.resource,
-            "InitialInstanceCount": instances,
-            "InstanceType": instance_type,
-            "InitialVariantWeight": 1.0,
-        }
-        api.sagemaker("CreateEndpointConfig", EndpointConfigName=made.resource, ProductionVariants=[variant], Tags=tags)
-        undo.append(("DeleteEndpointConfig", {"EndpointConfigName": made.resource}))
-        if updates:
-            api.sagemaker("UpdateEndpoint", EndpointName=name, EndpointConfigName=made.resource)
-        else:
-            api.sagemaker("CreateEndpoint", EndpointName=name, EndpointConfigName=made.resource, Tags=tags)
-    except BaseException:
-        for operation, members in reversed(undo):
-            api.sagemaker(operation, **members)
-        api.delete_object(bucket, made.key)
-        raise
+    api.sagemaker(
+        "CreateModel",
+        ModelName=made.resource,
+        ExecutionRoleArn=ROLE.format(account=account),
+        PrimaryContainer={
+            "Image": known.image,
+            "ModelDataUrl": f"s3://{bucket}/{made.key}",
+            **({"Environment": known.environment} if known.environment else {}),
+        },
+        Tags=tags,
+    )
+    undo.append(lambda: api.sagemaker("DeleteModel", ModelName=made.resource))
+    variant = {
+        "VariantName": fleet.variant,
+        "ModelName": made.resource,
+        "InitialInstanceCount": fleet.instances,
+        "InstanceType": fleet.instance_type,
+        "InitialVariantWeight": 1.0,
+    }
+    api.sagemaker("CreateEndpointConfig", EndpointConfigName=made.resource, ProductionVariants=[variant], Tags=tags)
+    undo.append(lambda: api.sagemaker("DeleteEndpointConfig", EndpointConfigName=made.resource))
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -28,7 +29,11 @@ def packed(
             yield archive, path.stat().st_size, digest
         return
     with tempfile.TemporaryFile() as archive:
-        with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
+        # Without the time: equal models give equal archives.
+        with (
+            gzip.GzipFile(filename="", fileobj=archive, mode="wb", compresslevel=1, mtime=0) as zipped,
+            tarfile.open(fileobj=zipped, mode="w") as tar,
+        ):
             if path.is_file() and tarfile.is_tarfile(path):
                 _repack(path, tar, leave_out=set(extra or ()))
             else:

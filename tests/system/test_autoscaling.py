@@ -226,6 +226,8 @@ def test_a_schedule_moves_the_bounds_and_a_step_policy_hears_a_users_alarm(serve
 
 
 def test_what_is_refused(server: Server, scaling: Any) -> None:
+    """`No scalable target registered`, `No scaling policy found` and `must be deregistered` are the hosted service's
+    words, from public reports; the others are ours."""
     at, nothing = resource("elastic"), resource("nobody")
     where = f"service namespace: sagemaker, resource ID: {nothing['ResourceId']}, scalable dimension: {DIMENSION}"
     assert refusal(scaling.register_scalable_target, **nothing, MinCapacity=1, MaxCapacity=2) == (

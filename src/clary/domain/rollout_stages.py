@@ -49,7 +49,7 @@ def new_stage(way: Way, variant: RevisionVariant, ready: int) -> Stage:
         return _starting(count, ready, progress.entered_us, full=step.full)
     message = (
         f"Baking for {step.wait_s} seconds ({step.wait_name}) with traffic enabled on {_capacity(step.full)} capacity "
-        f"of {count} instance(s): {float(100 * step.share(variant.name)):g}% of the traffic."
+        f"of {count} instance(s): {float(100 * step.share(variant.name)):.4g}% of the traffic."
     )
     return Stage("Baking", message, progress.reached_us)
 

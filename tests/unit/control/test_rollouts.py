@@ -1,0 +1,90 @@
+"""Rollouts by hand: what may be asked of one, and when; each is in the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from clary.control import endpoint_changes, rollouts
+from clary.control.rollouts import Guard
+from clary.domain.endpoint import VariantSpec
+from clary.domain.errors import Invalid, NotFound
+from clary.domain.rollout import BlueGreen, CapacitySize, Deployment, Shift, Unit
+from clary.reconcile.actions import Rules
+from clary.reconcile.loop import LoopOptions
+from clary.store.tables import audit
+from tests.support.hosting import CALLER, Host
+from tests.support.placement import starting
+
+CANARY = Deployment(BlueGreen(Shift.CANARY, 3600, canary=CapacitySize(Unit.PERCENT, 25)))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    host = Host(tmp_path, options=LoopOptions(rules=Rules(drain_us=0)))
+    yield host
+    host.close()
+
+
+async def updating(host: Host) -> None:
+    await host.endpoint("e")
+    await host.until_status("e", "InService")
+    await host.config("two", VariantSpec("AllTraffic", "e", 1, "ml.m5.large"))
+    host.placement.become = starting
+    await endpoint_changes.update_endpoint(host.desk, CALLER, "e", "two", guard=Guard(CANARY))
+
+
+async def baking(host: Host) -> rollouts.Rollout:
+    await host.until(lambda: len(host.placement.states) == 2)
+    host.placement.turn_all_ready()
+    await host.until(lambda: len(host.snapshot.endpoints[0].variants) == 2)
+    while True:
+        found = await rollouts.under_way(host.desk, CALLER, "e")
+        assert found is not None
+        if found.stage == "baking":
+            return found
+        await host.clock.advance(0.1)
+
+
+async def test_how_far_a_rollout_is(host: Host) -> None:
+    async with host.reconciling():
+        await updating(host)
+        found = await rollouts.under_way(host.desk, CALLER, "e")
+        assert found is not None
+        assert (found.stage, found.share("AllTraffic"), found.bake_left_s) == ("starting", 0.0, 0.0)
+        found = await baking(host)
+        assert (found.share("AllTraffic"), len(found.steps), found.old.version, found.new.version) == (0.25, 2, 1, 2)
+        assert 3500 < found.bake_left_s <= 3600
+
+
+async def test_a_bake_is_ended_and_a_rollout_taken_back_by_hand(host: Host) -> None:
+    async with host.reconciling():
+        await updating(host)
+        with pytest.raises(Invalid, match="does not bake now, it is starting"):
+            await rollouts.promote(host.desk, CALLER, "e")
+        await baking(host)
+        assert await rollouts.promote(host.desk, CALLER, "e") == 1
+        await host.until(lambda: [v.share for v in host.snapshot.endpoints[0].variants] == [0.0, 1.0])
+        assert await endpoint_changes.roll_back(host.desk, CALLER, "e") == 1
+        found = await host.until_status("e", "InService")
+        assert (found.revision.config_name, found.record.failure_reason) == (
+            "e",
+            "The deployment was rolled back by hand.",
+        )
+    actions = await host.store.read(lambda connection: connection.execute(select(audit.c.action)).scalars().all())
+    assert actions[-3:] == ["UpdateEndpoint", "PromoteEndpoint", "RollbackEndpoint"]
+
+
+async def test_nothing_can_be_asked_of_a_rollout_that_is_not_under_way(host: Host) -> None:
+    async with host.reconciling():
+        await host.endpoint("e")
+        await host.until_status("e", "InService")
+    assert await rollouts.under_way(host.desk, CALLER, "e") is None
+    for ask in (rollouts.abort, rollouts.promote):
+        with pytest.raises(Invalid, match="No guarded rollout of endpoint e is under way"):
+            await ask(host.desk, CALLER, "e")
+        with pytest.raises(NotFound):
+            await ask(host.desk, CALLER, "other")

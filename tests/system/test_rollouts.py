@@ -97,6 +97,12 @@ def stage(server: Server, name: str) -> str:
     return str(variants[0].get("VariantStatus", [{}])[0].get("StatusMessage", seen["EndpointStatus"]))
 
 
+def hosted(server: Server, name: str, regressor: Path) -> None:
+    """An endpoint in service; waiters would sleep for half a minute where answers are not held."""
+    server.host(name, regressor.read_bytes(), wait=False)
+    wait_until(lambda: stage(server, name) == "InService", "in service", 60)
+
+
 def answers(server: Server, name: str, count: int) -> Counter[str]:
     """What so many requests are answered, over one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=65)
@@ -109,9 +115,8 @@ def answers(server: Server, name: str, count: int) -> Counter[str]:
 
 
 def deleted(server: Server, name: str) -> None:
-    sagemaker = sagemaker_of(server)
-    sagemaker.delete_endpoint(EndpointName=name)
-    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name)
+    sagemaker_of(server).delete_endpoint(EndpointName=name)
+    wait_until(lambda: not sagemaker_of(server).list_endpoints(NameContains=name)["Endpoints"], "deleted", 60)
 
 
 POLICIES = {
@@ -129,7 +134,7 @@ def test_no_policy_loses_a_request(server: Server, regressor: Path, name: str) -
     configure(server, f"{name}-2", packed_regressor(1), count=2)
     sagemaker = sagemaker_of(server)
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name)
+    wait_until(lambda: stage(server, name) == "InService", "in service", 60)
     with Load(server, name, ROW, clients=CLIENTS) as load:
         more_answers(load)
         update(server, name, f"{name}-2", POLICIES[name])
@@ -148,7 +153,7 @@ def test_no_policy_loses_a_request(server: Server, regressor: Path, name: str) -
 def test_a_canary_with_one_replica_takes_its_share_until_an_alarm_sends_it_back(
     server: Server, regressor: Path
 ) -> None:
-    server.host("share", regressor.read_bytes())
+    hosted(server, "share", regressor)
     configure(server, "share-2", packed_regressor(1))
     cloudwatch = server.client("cloudwatch")
     cloudwatch.put_metric_alarm(
@@ -196,7 +201,7 @@ def test_a_new_version_that_crashes_is_taken_back_and_no_request_is_lost(
     server: Server, regressor: Path, when: str
 ) -> None:
     name, (image, files) = f"crash-{when}", CRASHES[when]
-    server.host(name, regressor.read_bytes())
+    hosted(server, name, regressor)
     configure(server, f"{name}-2", pack(files), image=image)
     with Load(server, name, ROW, clients=CLIENTS) as load:
         more_answers(load)
@@ -219,7 +224,7 @@ def own(server: Server, method: str, path: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_rollout_goes_on_where_it_was_when_control_is_killed(server: Server, regressor: Path) -> None:
-    server.host("firm", regressor.read_bytes())
+    hosted(server, "firm", regressor)
     configure(server, "firm-2", packed_regressor(1))
     with Load(server, "firm", ROW, clients=16) as load:
         update(server, "firm", "firm-2", canary(3))
@@ -235,7 +240,7 @@ def test_a_rollout_goes_on_where_it_was_when_control_is_killed(server: Server, r
 
 
 def test_by_hand_a_bake_ends_or_the_traffic_goes_back(server: Server, regressor: Path) -> None:
-    server.host("hand", regressor.read_bytes())
+    hosted(server, "hand", regressor)
     configure(server, "hand-2", packed_regressor(1))
     update(server, "hand", "hand-2", canary(3600))
     wait_until(lambda: stage(server, "hand").startswith("Baking"), "the canary bakes", 60)

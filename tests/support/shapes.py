@@ -81,7 +81,7 @@ def _text(shape: Shape, least: int, most: int | None) -> st.SearchStrategy[str]:
         # One class, of nearly all characters in some models: a strategy made from such a pattern takes a minute.
         return st.text(
             alphabet.filter(lambda one: regex.fullmatch(one) is not None), min_size=max(least, 1), max_size=top
-        )
+        ).filter(lambda text: text.strip() == text)  # blanks around a header's value are not part of it
     return st.from_regex(regex, fullmatch=True, alphabet=alphabet).filter(
         lambda text: least <= len(text) and (most is None or len(text) <= most) and text.strip() == text
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.faults.book import Line, write
 from tests.support.model import packed_regressor
@@ -45,3 +47,12 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("home")) as server:
         server.host(ENDPOINT, packed_regressor(), instances=2)
         yield server
+
+
+def error_of(call: Any, **members: Any) -> dict[str, Any]:
+    """The error of a call, empty where it went well."""
+    try:
+        call(**members)
+    except ClientError as error:
+        return error.response["Error"]  # type: ignore[return-value]
+    return {}

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from clary.edge.aws.errors import DISK_FULL
 from tests.faults.clients import Clients
-from tests.faults.conftest import ENDPOINT, Tally
+from tests.faults.conftest import ENDPOINT, Tally, error_of
 from tests.support.model import ROW, packed_regressor
 from tests.support.server import IMAGE, ROLE, Server, wait_until
 
@@ -53,15 +52,6 @@ def fill(disk: Path) -> None:
                 while file.write(bytes(size)):
                     pass
     assert shutil.disk_usage(disk).free == 0, os.strerror(errno.ENOSPC)
-
-
-def error_of(call: Any, **members: Any) -> dict[str, Any]:
-    """The error of a call, empty where it went well."""
-    try:
-        call(**members)
-    except ClientError as error:
-        return error.response["Error"]  # type: ignore[return-value]
-    return {}
 
 
 class Control:

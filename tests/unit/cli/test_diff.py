@@ -66,6 +66,7 @@ def test_both_versions_are_tried_with_the_rows(
     scripted.say("GET /clary/api/endpoints/e/versions", 200, {"versions": made})
     for number, answer in ((1, b"1\n"), (2, b"2\n")):
         document = {
+            "variant": "A",
             "bytes": 10 * number,
             "libraries": {"xgboost": "3.2.0"},
             "signature": {"columns": [{"name": "a", "kind": "number"}]},

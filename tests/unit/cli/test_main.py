@@ -147,9 +147,11 @@ def test_describe_shows_an_endpoint_whose_configuration_is_gone(
         },
     )
     scripted.say("DescribeEndpointConfig", 400, {"__type": "ValidationException", "message": "Could not find it"})
+    scripted.say("GET /clary/api/endpoints/e/versions", 200, {"versions": [{"version": 3, "state": "live"}]})
     assert main(["describe", "e", "--url", scripted.url, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["url"] == f"{scripted.url}/endpoints/e/invocations"
+    assert document["version"] == 3
     assert document["variants"] == [
         {"variant": "v", "weight": 1.0, "instances": 2, "model": None, "image": None, "artifact": None}
     ]

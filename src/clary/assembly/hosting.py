@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Coroutine
@@ -11,6 +12,7 @@ from clary.artifacts.fetch import Artifacts
 from clary.artifacts.shared import FileRoots
 from clary.assembly.base import Base
 from clary.assembly.telemetry import Telemetry, make_telemetry, spans_wanted
+from clary.control.actions import environment
 from clary.control.audit import Auditor
 from clary.control.log_groups import LogKeeper
 from clary.control.log_metrics import LogMetrics
@@ -20,11 +22,15 @@ from clary.environments.store import EnvironmentOptions, Environments
 from clary.kit.threads import Threads
 from clary.placement.local import LocalOptions, LocalPlacement
 from clary.reconcile.act import World
+from clary.reconcile.action_calls import RealCalls
+from clary.reconcile.action_loop import ActionLoop, ActionWorld
 from clary.reconcile.alarm_loop import AlarmLoop, AlarmWorld
+from clary.reconcile.event_routes import Router
 from clary.reconcile.grounds import Grounds
 from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
 from clary.reconcile.scaling_loop import ScalingLoop, ScalingWorld
+from clary.reconcile.sns_messages import Signer
 from clary.reconcile.training_files import Ground as TrainingGround
 from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
 from clary.reconcile.tuning_loop import TuningLoop, TuningWorld
@@ -47,6 +53,8 @@ class Hosting:
     tuning: TuningLoop
     alarms: AlarmLoop
     scaling: ScalingLoop
+    signer: Signer
+    actions: ActionLoop
     telemetry: Telemetry
 
     def loops(self, base: Base) -> dict[str, Coroutine[object, object, None]]:
@@ -59,6 +67,7 @@ class Hosting:
             "tuning": self.tuning.run(),
             "alarms": self.alarms.run(),
             "scaling": self.scaling.run(),
+            "actions": self.actions.run(),
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
             "audit": self.auditor.run(),
@@ -90,6 +99,7 @@ def make_hosting(base: Base) -> Hosting:
         ),
         TrainingOptions(jobs_max=world.cores),
     )
+    signer = Signer(home / "secrets" / "sns.pem", settings.url)
     return Hosting(
         world=world,
         placement=placement,
@@ -101,8 +111,15 @@ def make_hosting(base: Base) -> Hosting:
         tuning=TuningLoop(TuningWorld(base.store, clock, base.ids, slots=world.cores)),
         alarms=AlarmLoop(AlarmWorld(base.store, base.metrics, Threads("alarms", 1), clock, base.ids)),
         scaling=ScalingLoop(ScalingWorld(base.store, base.metrics, Threads("scaling", 1), clock, base.ids)),
+        signer=signer,
+        actions=ActionLoop(_deliveries(base, signer)),
         telemetry=make_telemetry(base, placement),
     )
+
+
+def _deliveries(base: Base, signer: Signer) -> ActionWorld:
+    lend = functools.partial(environment, base.desk, base.sessions, base.settings.url)
+    return ActionWorld(base.store, base.clock, base.ids, Router(base.ids, signer), RealCalls(base.clock, lend))
 
 
 def _world(base: Base, placement: LocalPlacement, environments: Environments, lender: Lender) -> World:

@@ -16,6 +16,7 @@ from clary.assembly.hosting import Hosting
 from clary.control import endpoint_docs, endpoint_logs, version_trials
 from clary.domain.model import Container
 from clary.edge import (
+    actions_admin,
     admin,
     audit_admin,
     docs_pages,
@@ -59,6 +60,7 @@ def _own_api(base: Base, hosting: Hosting) -> list[Route]:
         *admin.routes(clerk),
         *images_admin.routes(clerk),
         *audit_admin.routes(clerk),
+        *actions_admin.routes(clerk),
         *endpoint_admin.routes(clerk, bench),
     ]
 

@@ -8,6 +8,7 @@ import typer
 
 from clary import __version__
 from clary.cli import (
+    actions,
     alarms,
     audit,
     backup,
@@ -23,11 +24,14 @@ from clary.cli import (
     logs,
     metrics,
     own_images,
+    promote,
     remove,
     resources,
     rollback,
+    rollout,
     serve,
     simulate,
+    status,
     train,
     versions,
 )
@@ -75,6 +79,9 @@ app.command("train", rich_help_panel=MODELS)(train.train)
 app.command("invoke", rich_help_panel=MODELS)(invoke.invoke)
 app.command("versions", rich_help_panel=MODELS)(versions.versions)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
+app.command("rollout", rich_help_panel=MODELS)(rollout.rollout)
+app.command("promote", rich_help_panel=MODELS)(promote.promote)
+app.command("status", rich_help_panel=MODELS)(status.status)
 app.command("diff", rich_help_panel=MODELS)(diff.diff)
 app.add_typer(own_images.app, name="images", rich_help_panel=MODELS)
 app.command("list", rich_help_panel=MODELS)(resources.list_)
@@ -82,6 +89,7 @@ app.command("describe", rich_help_panel=MODELS)(resources.describe)
 app.command("logs", rich_help_panel=MODELS)(logs.logs)
 app.add_typer(metrics.app, name="metrics", rich_help_panel=MODELS)
 app.add_typer(alarms.app, name="alarms", rich_help_panel=MODELS)
+app.add_typer(actions.app, name="actions", rich_help_panel=MODELS)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=MODELS)
 app.command("delete", rich_help_panel=MODELS)(remove.delete)
 app.command("env", rich_help_panel=ACCESS)(env.env)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Optional
 from urllib.parse import urlsplit
 
 from clary.domain.errors import Invalid
@@ -58,7 +57,7 @@ def topic_arn(scope: Scope, name: str) -> str:
     return f"arn:aws:sns:{scope.region}:{scope.account}:{name}"
 
 
-def function_name(arn: str, account: str) -> Optional[str]:
+def function_name(arn: str, account: str) -> str | None:
     """The action that a function's ARN names; None for another account's, or no such ARN."""
     found = FUNCTION_ARN.fullmatch(arn)
     return found["name"] if found is not None and found["account"] == account else None

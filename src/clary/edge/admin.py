@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from clary.control import keys as use_cases
 from clary.control.desk import Caller, Desk
-from clary.domain.errors import DomainError, InTransition, Invalid, LimitExceeded, NotFound
+from clary.domain.errors import AlreadyExists, DomainError, InTransition, Invalid, LimitExceeded, NotFound
 from clary.domain.principal import Asked, Principal, Scope
 from clary.kit import sigv4
 from clary.kit.clock import MICROS
@@ -209,6 +209,8 @@ def _caller(admin: Admin, request: Request, body: bytes, request_id: str, *, roo
 def _domain_error(error: DomainError) -> JSONResponse:
     if isinstance(error, NotFound):
         return _error(404, "NotFound", f"There is no active {error.kind} {error.name}.")
+    if isinstance(error, AlreadyExists):
+        return _error(409, "AlreadyExists", f"The name {error.name} is taken: there is such an {error.kind} already.")
     if isinstance(error, Invalid):
         return _error(400, "ValidationException", error.message)
     if isinstance(error, InTransition):

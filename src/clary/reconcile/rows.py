@@ -21,7 +21,7 @@ from clary.store.alarms import alarm_states
 from clary.store.documents import unpack
 from clary.store.endpoints import EndpointRecord, endpoint_by_uid, fleet_of, wishes_of
 from clary.store.rollouts import progress_of
-from clary.store.tables import endpoints, pins, replicas, revisions, rollouts, variant_scales
+from clary.store.tables import auto_scales, endpoints, pins, replicas, revisions, rollouts, variant_scales
 
 
 @dataclass(frozen=True)
@@ -346,7 +346,7 @@ def _end(connection: Connection, want: Want, outcome: Outcome, reason: str) -> N
 
 def drop_endpoint(connection: Connection, uid: str) -> None:
     """Drop every row of an endpoint that control wanted gone and that nothing runs for."""
-    for table in (replicas, pins, revisions, rollouts, variant_scales):
+    for table in (replicas, pins, revisions, rollouts, variant_scales, auto_scales):
         connection.execute(delete(table).where(table.c.endpoint_uid == uid))
     connection.execute(delete(endpoints).where(endpoints.c.uid == uid))
 

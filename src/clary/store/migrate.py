@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from clary.store.base import StoreFormatError
 
-STEPS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+STEPS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
 """Every schema revision, oldest first; a test compares it with the scripts."""
 
 

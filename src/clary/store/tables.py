@@ -387,6 +387,16 @@ variant_scales = Table(
     Column("at_us", BigInteger, nullable=False),
 )
 
+# Variants that are scaled with no configuration. Written by control.
+auto_scales = Table(
+    "auto_scales",
+    metadata,
+    Column("endpoint_uid", String(26), primary_key=True),
+    Column("variant", String(63), primary_key=True),
+    Column("modified_us", BigInteger, nullable=False),
+    Column("spec", Text, nullable=False),
+)
+
 # Dashboards of CloudWatch: an account's, in all regions. The body is the user's JSON as it came. Written by control.
 dashboards = Table(
     "dashboards",

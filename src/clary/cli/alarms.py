@@ -67,13 +67,13 @@ def add(
         alarm = alarm_of(wanted, Watched(endpoint, variant or _only_variant(api, endpoint)))
     except Invalid as error:
         raise CliError(Exit.USAGE, error.message) from None
-    _ask(
+    ask(
         api,
         "PutMetricAlarm",
         AlarmName=name,
-        **_members(alarm),
-        AlarmActions=[_arn(api, text) for text in action or []],
-        OKActions=[_arn(api, text) for text in ok_action or []],
+        **members_of(alarm),
+        AlarmActions=[action_arn(api, text) for text in action or []],
+        OKActions=[action_arn(api, text) for text in ok_action or []],
     )
     _show(_found(api, name), as_json=as_json)
 
@@ -95,7 +95,7 @@ def list_(
     asked: dict[str, Any] = {"StateValue": state.value} if state else {}
     if prefix:
         asked["AlarmNamePrefix"] = prefix
-    found = sorted((_described(alarm) for alarm in _alarms(api, **asked)), key=lambda alarm: str(alarm["name"]))
+    found = sorted((_described(alarm) for alarm in alarms_of(api, **asked)), key=lambda alarm: str(alarm["name"]))
     if as_json:
         print_json({"alarms": found})
         return
@@ -160,7 +160,7 @@ def set_state(
     """Put an alarm into a state until it is evaluated the next time: a drill for its actions."""
     api = Api(find(url, home, region, profile))
     why = reason or "Set by clary alarms set-state"
-    _ask(api, "SetAlarmState", AlarmName=name, StateValue=state.value, StateReason=why)
+    ask(api, "SetAlarmState", AlarmName=name, StateValue=state.value, StateReason=why)
     _show(_found(api, name), as_json=as_json)
 
 
@@ -176,21 +176,22 @@ def delete(
     """Delete an alarm; its history stays for two weeks."""
     api = Api(find(url, home, region, profile))
     _found(api, name)
-    _ask(api, "DeleteAlarms", AlarmNames=[name])
+    ask(api, "DeleteAlarms", AlarmNames=[name])
     if as_json:
         print_json({"deleted": name})
     else:
         print(f"deleted {name}")
 
 
-def _ask(api: Api, operation: str, **members: Any) -> dict[str, Any]:
+def ask(api: Api, operation: str, **members: Any) -> dict[str, Any]:
+    """An operation of CloudWatch; the members of its answer."""
     return api.json("monitoring", f"GraniteServiceVersion20100801.{operation}", members)
 
 
 def _pages(api: Api, operation: str, lists: tuple[str, ...], members: dict[str, Any]) -> Iterator[dict[str, Any]]:
     token: str | None = None
     while True:
-        page = _ask(api, operation, **members, **({"NextToken": token} if token else {}))
+        page = ask(api, operation, **members, **({"NextToken": token} if token else {}))
         for key in lists:
             yield from page.get(key, [])
         token = page.get("NextToken")
@@ -198,13 +199,14 @@ def _pages(api: Api, operation: str, lists: tuple[str, ...], members: dict[str, 
             return
 
 
-def _alarms(api: Api, **members: Any) -> Iterator[dict[str, Any]]:
+def alarms_of(api: Api, **members: Any) -> Iterator[dict[str, Any]]:
+    """Alarms as DescribeAlarms has them; `members`: which."""
     lists = ("MetricAlarms", "CompositeAlarms")
     return _pages(api, "DescribeAlarms", lists, {"AlarmTypes": BOTH, "MaxRecords": 100, **members})
 
 
 def _found(api: Api, name: str) -> dict[str, Any]:
-    alarm = next(_alarms(api, AlarmNames=[name]), None)
+    alarm = next(alarms_of(api, AlarmNames=[name]), None)
     if alarm is None:
         raise CliError(Exit.NOT_FOUND, f"There is no alarm {name}.", "`clary alarms list` shows those that there are.")
     return _described(alarm)
@@ -219,7 +221,7 @@ def _described(alarm: dict[str, Any]) -> dict[str, Any]:
         "reason": alarm["StateReason"],
         "evaluation": alarm.get("EvaluationState"),
         "description": alarm.get("AlarmDescription"),
-        "watches": _watches(alarm),
+        "watches": watches(alarm),
         "actions_enabled": alarm["ActionsEnabled"],
         "alarm_actions": alarm["AlarmActions"],
         "ok_actions": alarm["OKActions"],
@@ -228,7 +230,7 @@ def _described(alarm: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _watches(alarm: dict[str, Any]) -> str:
+def watches(alarm: dict[str, Any]) -> str:
     """One line: `p99 of ModelLatency (EndpointName=e) >= 50000 for 3 of 5 x 60 s`."""
     if "AlarmRule" in alarm:
         return str(alarm["AlarmRule"])
@@ -254,7 +256,7 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
     print_facts(shown)
 
 
-def _members(alarm: MetricAlarm) -> dict[str, Any]:
+def members_of(alarm: MetricAlarm) -> dict[str, Any]:
     """PutMetricAlarm's members of an alarm on an objective."""
     watched = alarm.watched.stat
     queries = [_query(query) for query in alarm.queries]
@@ -297,7 +299,7 @@ def _only_variant(api: Api, endpoint: str) -> str:
     return str(names[0])
 
 
-def _arn(api: Api, text: str) -> str:
+def action_arn(api: Api, text: str) -> str:
     """An ARN as it is; a name as the ARN of the action of that name."""
     if text.startswith("arn:"):
         return text

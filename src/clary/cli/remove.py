@@ -14,6 +14,7 @@ from clary.cli.api import Api, ApiError
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import print_json
+from clary.cli.policy import drop_guards
 from clary.cli.resources import TAG, describe_or_none
 from clary.cli.versions import versions_of
 
@@ -63,6 +64,7 @@ def remove(api: Api, name: str, *, wait: bool) -> list[Thing]:
         api.sagemaker("DeleteEndpoint", EndpointName=name)
     if wait:
         wait_gone(api, name)
+    drop_guards(api, endpoint["EndpointName"])
     for kind, what in made:
         if kind == "config":
             api.sagemaker("DeleteEndpointConfig", EndpointConfigName=what)

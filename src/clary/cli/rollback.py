@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from clary.cli import options
+from clary.cli import options, status
 from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.output import note, print_json
+from clary.cli.rollout import wait_over
 from clary.cli.settle import wait_in_service
 from clary.cli.versions import path_of
 
@@ -27,12 +28,18 @@ def rollback(
     profile: options.Profile = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make an older version live again, without a lost request: clary rollback fraud, or --to 1."""
+    """Make an older version live again, without a lost request: clary rollback fraud, or --to 1.
+
+    While a rollout is under way it takes that back: all of the traffic goes to the version that it began with.
+    """
     api = Api(find(url, home, region, profile))
     started_s = time.monotonic()
+    rolls = to is None and status.seen_of(api, name)["rollout"] is not None
     members: dict[str, object] = {} if to is None else {"to": to}
     version = int(api.admin("POST", f"{path_of(name)}/rollback", members)["version"])
-    if wait:
+    if wait and rolls:
+        wait_over(api, name, version, quiet=as_json)
+    elif wait:
         wait_in_service(api, name, quiet=as_json, doing=f"Bringing back version {version} of")
     took_s = time.monotonic() - started_s
     if as_json:

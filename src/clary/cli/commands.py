@@ -8,6 +8,7 @@ import typer
 
 from clary import __version__
 from clary.cli import (
+    actions,
     alarms,
     audit,
     backup,
@@ -88,6 +89,7 @@ app.command("describe", rich_help_panel=MODELS)(resources.describe)
 app.command("logs", rich_help_panel=MODELS)(logs.logs)
 app.add_typer(metrics.app, name="metrics", rich_help_panel=MODELS)
 app.add_typer(alarms.app, name="alarms", rich_help_panel=MODELS)
+app.add_typer(actions.app, name="actions", rich_help_panel=MODELS)
 app.add_typer(simulate.app, name="simulate", rich_help_panel=MODELS)
 app.command("delete", rich_help_panel=MODELS)(remove.delete)
 app.command("env", rich_help_panel=ACCESS)(env.env)

@@ -33,6 +33,7 @@ from clary.reconcile.scaling_facts import (
     EndActivity,
     Have,
     Note,
+    Open,
     PolicyFacts,
     Ran,
     Reading,
@@ -122,11 +123,18 @@ def _end_open(have: Have, memory: Memory, now_us: int, actions: list[Action]) ->
         status, message = "Overridden", f"{done} A later change took its place before it was fulfilled."
     elif have.active and have.ready == have.count:
         status, message = "Successful", f"{done} Change successfully fulfilled by sagemaker."
-    elif now_us >= activity.started_us + FULFIL_US:
+    elif now_us >= _begun_us(activity, memory) + FULFIL_US:
         status, message = "Unfulfilled", f"{done} The change was not fulfilled by sagemaker in time."
+        # What has not come by now is waited for no more: values speak of what there is, and it may scale in.
+        memory = replace(memory, settled_us=memory.settled_us or now_us)
     if status:
         actions.append(EndActivity(activity, status, replace(activity.text, message=message)))
     return memory
+
+
+def _begun_us(activity: Open, memory: Memory) -> int:
+    """By a clock that may have been set back since."""
+    return activity.started_us if memory.set_us is None else min(activity.started_us, memory.set_us)
 
 
 def _run_schedule(want: Want, memory: Memory, now_us: int, actions: list[Action]) -> Memory:
@@ -208,6 +216,16 @@ def _wishes(
     into = [wish for wish in steps if wish.count < have.count]
     voters = [one for one in tracking if not one.spec.disable_scale_in]
     votes = [wish for one in voters for wish in _track_in(one, have, memory)]
+    # One that does not scale in has no vote, but would scale out again: no lower than it could stand.
+    least = max(
+        (
+            tracked_out(have.count, one.reading.value, one.spec.target)
+            for one in tracking
+            if one.spec.disable_scale_in and one.reading is not None
+        ),
+        default=0,
+    )
+    votes = [replace(wish, count=max(wish.count, least)) for wish in votes if least < have.count]
     return out, into + votes if len(votes) == len(voters) else into
 
 
@@ -304,6 +322,6 @@ def _wakes(want: Want, have: Have, memory: Memory, now_us: int) -> list[Action]:
         due.append(memory.in_us + memory.in_cooldown_s * MICROS)
     due += [at_us + REPEAT_US for at_us in memory.acted.values()]
     if have.open is not None:
-        due.append(have.open.started_us + FULFIL_US)
+        due.append(_begun_us(have.open, memory) + FULFIL_US)
     later = [at_us for at_us in due if at_us > now_us]
     return [WakeAt(min(later))] if later else []

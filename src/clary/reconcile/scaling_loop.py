@@ -85,7 +85,7 @@ class ScalingLoop:
         found = await world.store.read(_all_facts)
         if not found:
             return None
-        readings = await self._read([alarm for facts in found for alarm in facts.calling])
+        readings = await self._read([alarm for facts in found for alarm in facts.watched])
         wait_s = self._options.look_s
         for facts in found:
             actions = self._plan(facts, readings)
@@ -127,7 +127,8 @@ class ScalingLoop:
         now_us = self._world.clock.now_us()
 
         def read(db: sqlite3.Connection) -> dict[str, Reading]:
-            return {alarm.uid: value for alarm in alarms if (value := self._newest(db, alarm, now_us)) is not None}
+            different = {alarm.uid: alarm for alarm in alarms}.values()
+            return {alarm.uid: value for alarm in different if (value := self._newest(db, alarm, now_us)) is not None}
 
         try:
             return await self._world.threads.run(lambda: self._world.metrics.read(read))

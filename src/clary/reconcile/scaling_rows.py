@@ -56,9 +56,10 @@ class Facts:
     schedule: tuple[ScheduledAction, ...]
 
     @property
-    def calling(self) -> Iterable[Alarm]:
-        """The alarms whose values are to be read."""
-        return (alarm for _, alarms in self.policies for alarm in alarms)
+    def watched(self) -> list[Alarm]:
+        """The alarms whose values are to be read: while one policy is called for, those of all."""
+        calling = [alarm for _, alarms in self.policies for alarm in alarms]
+        return [*calling, *(alarm for alarms in self.own.values() for alarm in alarms)] if calling else []
 
 
 def facts_of(connection: Connection, target: Target) -> Facts | None:
@@ -189,7 +190,8 @@ def _policy(facts: Facts, policy: Policy, alarms: Sequence[Alarm], readings: Map
     signals = {alarm.name: Signal(alarm.name, alarm.state.value.value, alarm.state.transitioned_us) for alarm in alarms}
     if isinstance(policy.spec, TargetTracking):
         armed = not _unarmed(facts, policy.uid)
-        reading = next((readings[alarm.uid] for alarm in alarms if alarm.uid in readings), None)
+        own = facts.own[policy.uid]
+        reading = next((readings[alarm.uid] for alarm in own if alarm.uid in readings), None)
         if reading is not None and is_whole(policy.spec):
             reading = replace(reading, value=reading.value / max(1, facts.have.count))
         return Tracking(

@@ -103,8 +103,12 @@ def test_out_in_proportion_with_the_services_words() -> None:
         ((tracking(1, low=True), tracking(8.0, low=True, name="q")), [7]),
         ((tracking(1, low=True), tracking(9.9, low=True, name="q")), []),
         # One that does not scale in has no vote.
-        ((tracking(1, low=True), tracking(9.5, name="q", disable_scale_in=True)), [6]),
+        ((tracking(1, low=True), tracking(None, name="q", disable_scale_in=True)), [6]),
         ((tracking(1, low=True, disable_scale_in=True),), []),
+        # ... and would scale out again: no lower than it could stand.
+        ((tracking(1, low=True), tracking(6.0, name="q", disable_scale_in=True)), [6]),
+        ((tracking(1, low=True), tracking(8.0, name="q", disable_scale_in=True)), [7]),
+        ((tracking(1, low=True), tracking(9.5, name="q", disable_scale_in=True)), []),
         # Nothing is known: nothing is done, and nobody agrees.
         ((tracking(None, high=True),), []),
         ((tracking(1, low=True), tracking(None, name="q")), []),
@@ -215,6 +219,19 @@ def test_how_an_activity_ends(have: Have, later_us: int, status: str) -> None:
     assert [a.status for a in actions if isinstance(a, EndActivity)] == [status][: bool(status)]
 
 
+def test_replicas_that_never_come_do_not_keep_a_variant_from_scaling_in() -> None:
+    opened = Open("a", 1, 3, NOW, ActivityText("d", "c", "m"))
+    memory = replace(steady(), set_us=NOW, out_us=NOW, out_from=1)
+    have, later = at(3, ready=1, open=opened), NOW + FULFIL_US
+    idle = Want(BOUNDS, (replace(tracking(0, low=True), reading=Reading(0, later)),))
+    assert counts(plan(idle, have, memory, later - 1)) == []
+    assert counts(plan(idle, have, memory, later)) == [2]
+    # A clock that was set back since lengthens the wait by no more than itself.
+    back = plan(idle, have, memory, NOW - 7200 * MICROS)
+    assert remembered(back).set_us == NOW - 7200 * MICROS
+    assert counts(plan(idle, have, remembered(back), NOW - 7200 * MICROS + FULFIL_US)) == [2]
+
+
 def test_a_step_policy_acts_once_a_minute_while_its_alarm_stays() -> None:
     want = Want(BOUNDS, (stepping(1, cooldown_s=0),))
     actions = plan(want, at(2), steady(), NOW)
@@ -280,6 +297,8 @@ class World:
     count: int = 1
     ready: int = 1
     now_us: int = NOW
+    elapsed_us: int = 0
+    """By which replicas come, whatever the clock says."""
     memory: Memory = field(default_factory=steady)
     opened: Open | None = None
     minutes: list[float] = field(default_factory=list)
@@ -301,8 +320,9 @@ class World:
     def minute(self, load: float) -> None:
         """A minute of `load`, then a look."""
         self.now_us += 60 * MICROS
+        self.elapsed_us += 60 * MICROS
         self.minutes.append(load / max(1, self.ready))
-        while self._due and self._due[0] <= self.now_us:
+        while self._due and self._due[0] <= self.elapsed_us:
             self._due.pop(0)
             self.ready = min(self.count, self.ready + 1)
         self.look()
@@ -322,7 +342,7 @@ class World:
             self.changes.append(action.count)
             lacking = max(0, action.count - self.count)
             self.count, self.ready = action.count, min(self.ready, action.count)
-            self._due = sorted(self._due + [self.now_us + self.start_s * MICROS] * lacking)
+            self._due = sorted(self._due + [self.elapsed_us + self.start_s * MICROS] * lacking)
             self.opened = Open("o", 1, action.count, self.now_us, action.text)
         elif isinstance(action, EndActivity):
             self.opened = None

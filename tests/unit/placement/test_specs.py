@@ -23,7 +23,8 @@ def test_a_worker_gets_its_own_environment_and_nothing_else() -> None:
     assert row.argv == ("/usr/bin/python3", "-I", "-B", "/home/bundles/abc/boot.py", "worker")
     assert set(row.env) == {
         "PATH", "LANG", "X", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SM_MODEL_DIR",
-        "SM_NUM_CPUS", "SAGEMAKER_BASE_DIR", "CLARY_WORKER",
+        "SM_NUM_CPUS", "SAGEMAKER_BASE_DIR", "CLARY_WORKER", "AWS_EMF_ENVIRONMENT", "AWS_EMF_LOG_GROUP_NAME",
+        "AWS_EMF_SERVICE_NAME", "AWS_EMF_SERVICE_TYPE",
     }  # fmt: skip
     assert (row.env["LANG"], row.env["OMP_NUM_THREADS"]) == ("de", "2")
     assert row.log == "/home/logs/endpoints/EU/AllTraffic/W1.log"

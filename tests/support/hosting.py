@@ -9,10 +9,11 @@ import tarfile
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from clary.artifacts.fetch import Artifacts
 from clary.control import endpoint_configs, endpoints, models
@@ -40,6 +41,37 @@ IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 
 PATIENCE_S = 30.0
 """Real seconds that a condition may take: a sync of a busy disk takes seconds, time in tests passes in none."""
+STUCK_S = 2.0
+"""Real seconds after which a thread's work is taken for one that waits for something that time brings."""
+
+
+class Work:
+    """What threads do for a loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._running: set[asyncio.Future[Any]] = set()
+        self._start = loop.run_in_executor
+        loop.run_in_executor = self._run  # type: ignore[method-assign, assignment]
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> Work:
+        """The one of a loop; it knows what began since it was first asked for."""
+        known = getattr(loop.run_in_executor, "__self__", None)
+        return known if isinstance(known, cls) else cls(loop)
+
+    async def ended(self) -> None:
+        """Wait until all has ended, and what it led to; what takes longer than STUCK_S waits for time itself."""
+        while self._running:
+            _, stuck = await asyncio.wait(self._running, timeout=STUCK_S)
+            self._running -= stuck
+            for _ in range(8):  # whoever waited for it may have more
+                await asyncio.sleep(0)
+
+    def _run(self, executor: Executor | None, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        begun = self._start(executor, work, *arguments)
+        self._running.add(begun)
+        begun.add_done_callback(self._running.discard)
+        return begun
 
 
 class Listed(NamedTuple):
@@ -133,6 +165,7 @@ class Host:
             grounds=self.grounds,
         )
         loop = Loop(world, self.options)
+        Work.of(asyncio.get_running_loop())
         task = asyncio.create_task(loop.run())
         try:
             yield loop
@@ -149,13 +182,14 @@ class Host:
         raise AssertionError("the condition never held")
 
     async def _steps(self, step_s: float = 0.1) -> AsyncIterator[None]:
-        """Time as it passes, for as long as a busy disk may take: time is ours, threads are not."""
+        """Time as it passes: only while no thread works, so that a busy disk costs none of it."""
+        work = Work.of(asyncio.get_running_loop())
         end_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < end_s:
             yield
+            await work.ended()
             await self.clock.advance(step_s)
-            # Let one of theirs finish.
-            await asyncio.to_thread(lambda: None)
+            await work.ended()
 
     async def until_status(self, name: str, *statuses: str) -> endpoints.Endpoint:
         """Move time until the endpoint has one of these statuses."""

@@ -247,7 +247,7 @@ class World:
         """Never stops the last ready replica of a variant that serves."""
         stopped = self.replicas[uid]
         serves = self.wanted.base or self.wanted.target
-        names = {variant.name for variant in serves.revision.variants}
+        names = {variant.name for variant in serves.revision.variants if variant.instance_count}
         if self.wanted.deleting or self.status is FAILED or stopped.variant not in names:
             return
         if stopped.phase is READY:

@@ -48,7 +48,7 @@ class CapacitySize:
 
     def part_of(self, count: int) -> Fraction:
         """The same as a part of `count` replicas; 1 is all."""
-        return Fraction(self.value, WHOLE if self.unit is Unit.PERCENT else count)
+        return Fraction(self.value, WHOLE if self.unit is Unit.PERCENT else max(1, count))
 
     def replicas_of(self, count: int) -> int:
         """Whole replicas of `count`: a percentage is rounded down, and is at least one."""
@@ -162,8 +162,8 @@ def _batches(policy: Rolling, revision: Revision) -> tuple[Step, ...]:
     before = dict.fromkeys(totals, 0)
     while before != totals:
         counts = {name: min(total, before[name] + sizes[name]) for name, total in totals.items()}
-        shares = {name: Fraction(counts[name], total) for name, total in totals.items()}
-        kept = {name: 1 - Fraction(before[name], total) for name, total in totals.items()}
+        shares = {name: Fraction(counts[name], total) if total else Fraction(1) for name, total in totals.items()}
+        kept = {name: 1 - Fraction(before[name], max(1, total)) for name, total in totals.items()}
         steps.append(Step(shares, counts, kept, policy.wait_s))
         before = counts
     return tuple(steps)

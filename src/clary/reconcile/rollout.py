@@ -268,7 +268,7 @@ class _Return:
     def _batch(self, variant: RevisionVariant) -> int:
         rolling = _deployment(self.fleet).rolling
         size = rolling.rollback_batch if rolling else None
-        return variant.instance_count if size is None else size.replicas_of(variant.instance_count)
+        return max(1, variant.instance_count if size is None else size.replicas_of(variant.instance_count))
 
     def _restored(self, variant: RevisionVariant, back: int) -> int:
         return min(variant.instance_count, self._kept(variant) + back * self._batch(variant))
@@ -278,6 +278,8 @@ class _Return:
         had = Fraction(1) if self.taken is None else 1 - self.taken.share(variant.name)
         if not back:
             return had
+        if not variant.instance_count:  # scaled to zero, it starts again when it is asked
+            return Fraction(1)
         return max(had, Fraction(self._restored(variant, back), variant.instance_count))
 
 

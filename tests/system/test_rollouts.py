@@ -188,6 +188,44 @@ def test_a_canary_with_one_replica_takes_its_share_until_an_alarm_sends_it_back(
     deleted(server, "share")
 
 
+FAILS = """
+def model_fn(model_dir):
+    return 0
+
+def predict_fn(data, model):
+    raise ValueError("a bug")
+"""
+
+
+@pytest.mark.slow
+def test_errors_of_the_new_fleet_alone_trip_an_alarm_that_takes_it_back(server: Server, regressor: Path) -> None:
+    hosted(server, "real", regressor)
+    configure(server, "real-2", pack({"code/inference.py": FAILS.encode()}), image=SKLEARN, variant="AllTraffic")
+    dimensions = {"EndpointName": "real", "VariantName": "AllTraffic", "EndpointConfigName": "real-2"}
+    server.client("cloudwatch").put_metric_alarm(
+        AlarmName="real-errors",
+        Namespace="AWS/SageMaker",
+        MetricName="Invocation5XXErrors",
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+        Statistic="Average",
+        Period=10,
+        EvaluationPeriods=1,
+        Threshold=0.5,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+    with Load(server, "real", ROW, clients=4) as load:
+        update(server, "real", "real-2", canary(600, "real-errors", share=10))
+        wait_until(lambda: stage(server, "real") == "InService", "taken back", 90)
+        lost = len(load.lost)
+        more_answers(load)
+    assert lost > 0, "a model that answers is not asked again elsewhere: that is what a canary is for"
+    assert len(load.lost) == lost, "nothing is lost once the traffic is back"
+    seen = sagemaker_of(server).describe_endpoint(EndpointName="real")
+    assert seen["FailureReason"].startswith("The alarm real-errors is in ALARM.")
+    deleted(server, "real")
+
+
 CRASHES = {
     "load": (IMAGE, {"xgboost-model": b"this is no model"}),
     "first": (SKLEARN, {"code/inference.py": DIES_AT_FIRST.encode()}),

@@ -22,8 +22,9 @@ def configure(
     weights: tuple[float, ...] = (1.0,),
     count: int = 1,
     image: str = IMAGE,
+    variant: str = "",
 ) -> str:
-    """A bucket, model and configuration named `name`, of one variant a weight."""
+    """A bucket, model and configuration named `name`, of one variant a weight: `variant`, or A, B."""
     s3, sagemaker = server.client("s3"), server.client("sagemaker")
     s3.create_bucket(Bucket=name)
     s3.put_object(Bucket=name, Key="model.tar.gz", Body=archive)
@@ -31,7 +32,7 @@ def configure(
     sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
     variants: list[dict[str, Any]] = [
         {
-            "VariantName": "AB"[place],
+            "VariantName": variant or "AB"[place],
             "ModelName": name,
             "InitialInstanceCount": count,
             "InstanceType": "ml.t3.medium",

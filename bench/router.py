@@ -11,35 +11,29 @@ import asyncio
 import contextlib
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import httptools
 import uvloop
 
+from bench.empty import EmptyModel
+from bench.load import Measured, measure, request
 from clary.dataplane import routes
-from clary.runtimes.base import Input, Joins, Signature
+from clary.runtimes.base import Joins
 from clary.worker.executor import Executor
 from clary.worker.options import WorkerOptions
 from clary.worker.report import WorkerLog
 from clary.worker.server import Server, listen
 
 ROW = ",".join(f"{i * 0.37:.4f}" for i in range(24)).encode()
+PATH = "/endpoints/empty/invocations"
 CONCURRENCY = (1, 16, 64)
-
-
-def request(name: str, body: bytes = ROW) -> bytes:
-    """What curl would send."""
-    return (
-        f"POST /endpoints/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1:8430\r\nUser-Agent: bench\r\nAccept: */*\r\n"
-        f"Content-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
 
 
 # -- the floor: uvloop and httptools, and nothing else -----------------------------------------------------------------
@@ -65,30 +59,6 @@ async def serve_echo(fd: int) -> None:
 # -- an empty model: the least a replica can do ------------------------------------------------------------------------
 
 
-class EmptyModel:
-    """The least that a runtime can do; see runtimes/base.py."""
-
-    signature = Signature()
-    libraries: Mapping[str, str] = {}
-    notes = ()
-    joins = Joins.EXACT
-
-    def decode(self, body: memoryview, content_type: str) -> Input:
-        return Input(body, 1, content_type)
-
-    def check_accept(self, accept: str) -> str:
-        return accept
-
-    def predict(self, inputs: Sequence[Input]) -> Sequence[bytes]:
-        return [b"42.0"] * len(inputs)
-
-    def encode(self, result: bytes, accept: str) -> tuple[bytes, str]:  # noqa: ARG002
-        return result, "text/csv; charset=utf-8"
-
-    def probe(self) -> None:
-        return None
-
-
 def empty_worker(path: str) -> None:
     """A real worker with an empty model."""
     options = WorkerOptions(uid="empty", socket=path, runtime="empty", model_dir="/")
@@ -101,63 +71,9 @@ def empty_worker(path: str) -> None:
 # -- load --------------------------------------------------------------------------------------------------------------
 
 
-class Client(asyncio.Protocol):
-    """Sends a request when it has the whole answer to the one before. All answers have the length of the first."""
-
-    def __init__(self, requests: Sequence[bytes], done: list[float]) -> None:
-        self.requests = requests
-        self.done = done
-        self.turn = 0
-        self.expected = 0
-        self.got = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.sent = time.perf_counter()
-        self.transport.write(self.requests[0])
-
-    def data_received(self, data: bytes) -> None:
-        if not self.expected:
-            head = data.index(b"\r\n\r\n") + 4
-            assert data.startswith(b"HTTP/1.1 200"), data
-            self.expected = head + int(data.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        self.got += len(data)
-        if self.got < self.expected:
-            return
-        self.got = 0
-        now = time.perf_counter()
-        self.done.append(now - self.sent)
-        self.sent = now
-        self.turn += 1
-        self.transport.write(self.requests[self.turn % len(self.requests)])
-
-
-async def load(port: int, requests: Sequence[bytes], concurrency: int, seconds: float) -> tuple[float, list[float]]:
-    """Requests a second, and each one's latency in seconds."""
-    loop = asyncio.get_running_loop()
-    done: list[float] = []
-    clients = [
-        await loop.create_connection(lambda: Client(requests, done), "127.0.0.1", port) for _ in range(concurrency)
-    ]
-    await asyncio.sleep(0.3)
-    done.clear()
-    began = time.perf_counter()
-    await asyncio.sleep(seconds)
-    rate = len(done) / (time.perf_counter() - began)
-    latencies = list(done)
-    for transport, _ in clients:
-        transport.abort()
-    return rate, latencies
-
-
-def measure(port: int, seconds: float, concurrency: int) -> tuple[float, float]:
-    """Requests a second and p99 in milliseconds."""
-    # Rows differ in length, as real ones do; each length is another head.
-    requests = [request("empty", ROW[: len(ROW) - cut]) for cut in range(8)]
-    if concurrency == 0:
-        requests = requests[:1]
-    rate, latencies = uvloop.run(load(port, requests, concurrency, seconds))
-    return rate, statistics.quantiles(latencies, n=100)[98] * 1000
+def measured(port: int, seconds: float, concurrency: int) -> Measured:
+    """Under rows that differ in length, as real ones do: each length is another head."""
+    return measure(port, [request(PATH, ROW[: len(ROW) - cut]) for cut in range(8)], concurrency, seconds)
 
 
 def listener() -> socket.socket:
@@ -203,7 +119,7 @@ def wait_served(port: int) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with socket.create_connection(("127.0.0.1", port)) as probe:
-            probe.sendall(request("empty"))
+            probe.sendall(request(PATH, ROW))
             if probe.recv(4096).startswith(b"HTTP/1.1 200"):
                 return
     raise SystemExit("the server did not answer within 10 s")
@@ -247,20 +163,20 @@ def main(argv: Sequence[str]) -> None:
             )
             with ended([echo]):
                 wait_served(echo_port.getsockname()[1])
-                floor, _ = measure(echo_port.getsockname()[1], given.seconds, concurrency)
+                floor = measured(echo_port.getsockname()[1], given.seconds, concurrency).rate
             processes = start_router(Path(folder), router_port.fileno(), given.worker, given.profile)
             with ended(processes):
                 port = router_port.getsockname()[1]
                 wait_served(port)
                 before = [cpu_s(process.pid) for process in processes]
-                rate, p99_ms = measure(port, given.seconds, concurrency)
+                found = measured(port, given.seconds, concurrency)
                 worker_us, router_us = (
-                    (cpu_s(process.pid) - used) / (rate * given.seconds) * 1e6
+                    (cpu_s(process.pid) - used) / (found.rate * given.seconds) * 1e6
                     for process, used in zip(processes, before, strict=True)
                 )
             print(
-                f"{concurrency:4} {floor:9.0f} {rate:9.0f} {rate / floor:6.2f} {p99_ms:7.2f} {router_us:10.1f} "
-                f"{worker_us:10.1f}"
+                f"{concurrency:4} {floor:9.0f} {found.rate:9.0f} {found.rate / floor:6.2f} {found.p99_ms:7.2f} "
+                f"{router_us:10.1f} {worker_us:10.1f}"
             )
 
 

@@ -12,13 +12,12 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
+from bench.empty import EmptyModel
 from clary.replica import frames
 from clary.replica.frames import Kind, Tag
-from clary.runtimes.base import Input, Joins, Signature
+from clary.runtimes.base import Joins
 from clary.worker.executor import Executor
 from clary.worker.options import WorkerOptions
 from clary.worker.report import Report, WorkerLog
@@ -27,30 +26,6 @@ from clary.worker.server import Server, listen
 SECONDS = 2.0
 ROW = ",".join(f"{n}.5" for n in range(24)).encode()
 _LENGTH = struct.Struct(">I")
-
-
-class EmptyModel:
-    """Takes anything, answers the same."""
-
-    signature = Signature()
-    libraries: Mapping[str, str] = MappingProxyType({})
-    joins = Joins.EXACT
-    notes: tuple[str, ...] = ()
-
-    def decode(self, body: memoryview, content_type: str) -> Input:  # noqa: ARG002
-        return Input(body, 1, 0)
-
-    def check_accept(self, accept: str) -> str:
-        return accept
-
-    def predict(self, inputs: Sequence[Input]) -> Sequence[bytes]:
-        return [b"0.5"] * len(inputs)
-
-    def encode(self, result: bytes, accept: str) -> tuple[bytes, str]:  # noqa: ARG002
-        return result, "text/csv; charset=utf-8"
-
-    def probe(self) -> None:
-        return None
 
 
 def _worker(listener: socket.socket, path: str, results: int) -> None:

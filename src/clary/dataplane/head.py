@@ -16,8 +16,15 @@ import httptools
 if TYPE_CHECKING:
     from clary.dataplane.plan import Plan
 
-_HOT = re.compile(rb"/endpoints/([^/?#]+)(?:/versions/(\d{1,9}))?/invocations(-response-stream)?(?:\?([^#]*))?\Z").match
+_HOT = re.compile(rb"/endpoints/([^/?#]+)(?:/versions/([^/?#]*))?/invocations(-response-stream)?(?:\?([^#]*))?\Z").match
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ \r\n]+ HTTP/1\.[01]\Z").match
+
+NO_VERSION = -1
+"""What a path says that asks for a version by anything but its number."""
+
+
+def _version(text: bytes) -> int:
+    return (int(text) or NO_VERSION) if text.isdigit() and len(text) <= 9 else NO_VERSION
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error of ours
@@ -57,12 +64,12 @@ class Head:
         self.name: str | None = None
         """Endpoint name of a hot request, percent-decoded; None: not the router's to answer."""
         self.version = 0
-        """The version of the endpoint that the path names; 0: none, whatever is live."""
+        """The version of the endpoint that the path names; 0: none, whatever is live; NO_VERSION: no number of one."""
         self.stream = False
         """The answer is wanted as an event stream (InvokeEndpointWithResponseStream)."""
         if hot and method == "POST":
             self.name = unquote_to_bytes(hot[1]).decode("utf-8", "replace")
-            self.version = int(hot[2] or 0)
+            self.version = 0 if hot[2] is None else _version(hot[2])
             self.stream = hot[3] is not None
         path, _, query = target.partition(b"?")
         self.path = path.decode("latin-1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from clary.dataplane.head import Head, Refused
+from clary.dataplane.head import NO_VERSION, Head, Refused
 from clary.dataplane.live import LiveEndpoint, Pool, Table
 from clary.dataplane.tracing import Trace, trace_of
 from clary.replica import frames
@@ -129,6 +129,10 @@ def _require_live(endpoint: LiveEndpoint, version: int) -> None:
     if version in endpoint.versions:
         return
     route = endpoint.route
+    if version == NO_VERSION:
+        raise validation(
+            f"Versions of endpoint {route.name} are numbers. It has 1 to {route.versions}; {route.version} is live."
+        )
     what = f"Version {version} of endpoint {route.name}"
     if not 1 <= version <= route.versions:
         raise validation(f"{what} not found. It has 1 to {route.versions}; {route.version} is live.")

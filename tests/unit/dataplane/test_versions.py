@@ -65,6 +65,13 @@ def test_version_zero_is_no_version_and_a_variant_keeps_its_name(rig: Rig) -> No
     assert (status, said) == (400, "Version 9 of endpoint ridge not found. It has 1 to 2; 2 is live.")
 
 
+@pytest.mark.parametrize("text", ["0", "000", "-1", "v2", "latest", "9999999999", "2.0", ""])
+def test_a_path_that_names_no_number_is_never_answered_by_what_is_live(rig: Rig, text: str) -> None:
+    rig.use(snapshot(of_version(2)))
+    said = ask(rig, at_path(f"/endpoints/ridge/versions/{text}/invocations"))
+    assert said == (400, "Versions of endpoint ridge are numbers. It has 1 to 2; 2 is live.")
+
+
 def test_a_version_with_several_variants_is_drawn_by_weight(rig: Rig) -> None:
     rig.use(snapshot(of_version(2, variant("A", 1), variant("B", 1))))
     rig.draws = [0.9, 0.1]

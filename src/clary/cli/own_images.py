@@ -53,6 +53,8 @@ def add(
 ) -> None:
     """Name a command that answers HTTP. Use the printed URI as Image of a model."""
     place = (folder or Path()).resolve()
+    if not place.is_dir():
+        raise CliError(Exit.USAGE, f"--dir {str(folder)!r} is no folder.", "Give the one that the command runs in.")
     members = {
         "name": name,
         "command": _words(command, place),

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from clary.cli.exit_codes import Exit
 from clary.cli.images import DISTRIBUTIONS, installed
 from clary.cli.main import main
 from clary.runtimes.images import catalogue
@@ -23,3 +24,8 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["images"]) == 0
     assert "sagemaker-scikit-learn" in capsys.readouterr().out
     assert installed("no such runtime") is None
+
+
+def test_a_folder_that_is_none_is_refused_before_anything_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["images", "add", "app", "--command", "true", "--dir", "/no/such/folder"]) == Exit.USAGE
+    assert "--dir '/no/such/folder' is no folder." in capsys.readouterr().err

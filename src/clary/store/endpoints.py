@@ -12,7 +12,7 @@ from clary.domain.principal import Scope
 from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet, Outcome, Wish
 from clary.store.documents import unpack
-from clary.store.named import Columns
+from clary.store.named import observed
 from clary.store.rollouts import deployment_of
 from clary.store.scaling import scales_of
 from clary.store.tables import endpoints, replicas, revisions
@@ -63,15 +63,7 @@ _status = case(
     ),
     else_=endpoints.c.observed_status,
 )
-_observed_us = func.coalesce(endpoints.c.observed_us, 0)
-_modified_us = case((_observed_us > endpoints.c.modified_us, _observed_us), else_=endpoints.c.modified_us)
-
-ENDPOINT_COLUMNS = Columns(
-    endpoints,
-    {"Name": endpoints.c.name_key, "CreationTime": endpoints.c.created_us, "Status": _status},
-    modified=_modified_us,
-    status=_status,
-)
+ENDPOINT_COLUMNS = observed(endpoints, _status)
 
 
 def endpoint_record(row: Row[Any]) -> EndpointRecord:

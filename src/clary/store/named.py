@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, case, func, or_, select
 
 from clary.domain.names import name_key
 from clary.domain.principal import Scope
@@ -50,6 +50,17 @@ class Columns:
     sorts: dict[str, ColumnElement[Any]]
     modified: ColumnElement[Any]
     status: ColumnElement[Any] | None = None
+
+
+def observed(table: Table, status: ColumnElement[Any]) -> Columns:
+    """Those of what reconcile observes: it was modified at the later of the last wish and the last observation."""
+    seen_us = func.coalesce(table.c.observed_us, 0)
+    return Columns(
+        table,
+        {"Name": table.c.name_key, "CreationTime": table.c.created_us, "Status": status},
+        modified=case((seen_us > table.c.modified_us, seen_us), else_=table.c.modified_us),
+        status=status,
+    )
 
 
 def find(connection: Connection, table: Table, scope: Scope, name: str) -> Row[Any] | None:

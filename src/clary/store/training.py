@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, select, update
+from sqlalchemy import Connection, Row, case, select, update
 
 from clary.domain.names import arn_of
 from clary.domain.principal import Scope
 from clary.domain.training import ENDED, JobStatus, Phase, TrainingRecord, TrainingSpec, status_of, step
 from clary.store.documents import pack, unpack
-from clary.store.named import Columns
+from clary.store.named import observed
 from clary.store.tables import training_jobs
 
 NOUN = "training-job"
@@ -57,13 +57,7 @@ _status = case(
     (training_jobs.c.stop_requested_us.is_not(None), JobStatus.STOPPING.value),
     else_=JobStatus.IN_PROGRESS.value,
 )
-_observed_us = func.coalesce(training_jobs.c.observed_us, 0)
-COLUMNS = Columns(
-    training_jobs,
-    {"Name": training_jobs.c.name_key, "CreationTime": training_jobs.c.created_us, "Status": _status},
-    modified=case((_observed_us > training_jobs.c.modified_us, _observed_us), else_=training_jobs.c.modified_us),
-    status=_status,
-)
+COLUMNS = observed(training_jobs, _status)
 
 
 def training_job(row: Row[Any]) -> TrainingJob:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, select, update
+from sqlalchemy import Connection, Row, case, select, update
 
 from clary.domain.names import arn_of
 from clary.domain.principal import Scope
 from clary.domain.tuning import ENDED, TuningRecord, TuningSpec, TuningStatus
 from clary.store.documents import pack, unpack
-from clary.store.named import Columns
+from clary.store.named import observed
 from clary.store.tables import tuning_jobs
 
 NOUN = "hyper-parameter-tuning-job"
@@ -51,13 +51,7 @@ _status = case(
     (tuning_jobs.c.stop_requested_us.is_not(None), TuningStatus.STOPPING.value),
     else_=TuningStatus.IN_PROGRESS.value,
 )
-_observed_us = func.coalesce(tuning_jobs.c.observed_us, 0)
-COLUMNS = Columns(
-    tuning_jobs,
-    {"Name": tuning_jobs.c.name_key, "CreationTime": tuning_jobs.c.created_us, "Status": _status},
-    modified=case((_observed_us > tuning_jobs.c.modified_us, _observed_us), else_=tuning_jobs.c.modified_us),
-    status=_status,
-)
+COLUMNS = observed(tuning_jobs, _status)
 
 
 def tuning_job(row: Row[Any]) -> TuningJob:

@@ -82,7 +82,7 @@ def retirements(have: Have, standing: Standing, now_us: int, rules: Rules) -> li
     routed = {r.uid for variant in (have.route.variants if have.route else ()) for r in variant.replicas}
     kept = [replica for replicas in standing.kept.values() for replica in replicas]
     uids = {replica.uid for replica in kept}
-    names = {place.variant.name for place in standing.places.values()}
+    names = {place.variant.name for place in standing.places.values() if place.count}
     ready = {replica.variant for replica in kept if replica.phase is ReplicaPhase.READY}
     actions: list[Action] = []
     for replica in have.replicas:

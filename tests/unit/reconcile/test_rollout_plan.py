@@ -305,6 +305,16 @@ def test_a_rolling_update_that_cannot_be_taken_back_leaves_a_mix_until_the_next_
     assert [r.generation for r in world.replicas.values()] == [4] * 3
 
 
+def test_an_old_fleet_that_scaled_to_zero_can_be_gone_back_to() -> None:
+    world = served(0, 1)
+    for deployment in (rolling(30), canary(30)):
+        world.update(deployment, 2, 1)
+        world.baking(0.1 if deployment.blue_green else 1 / 2)
+        world.wanted = replace(world.wanted, aborted=True)
+        world.settle()
+        assert (world.status, version(world)) == (IN_SERVICE, 1)
+
+
 def test_a_mix_can_be_deleted() -> None:
     world = served(3)
     world.update(rolling(30), 3)

@@ -218,12 +218,15 @@ def test_nothing_is_left_of_jobs_that_ended_but_their_log(server: Server) -> Non
     assert not [row for row in table["processes"] if row["kind"] == "runner"]
 
 
+@pytest.mark.usefixtures("s3")
 def test_names_are_unique_and_unknown_ones_refused(sagemaker: Any) -> None:
     refused = botocore.exceptions.ClientError
     with pytest.raises(refused, match="Requested resource not found"):
         sagemaker.describe_training_job(TrainingJobName="nobody")
+    sagemaker.create_training_job(**request("One-Job", BUCKET))
     with pytest.raises(refused, match="must be unique") as error:
-        sagemaker.create_training_job(**request("MY-JOB", BUCKET))
+        sagemaker.create_training_job(**request("ONE-JOB", BUCKET))
+    ended(sagemaker, "One-Job")
     assert error.value.response["Error"]["Code"] == "ResourceInUse"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, literal_column, select
 
 from clary.control import rollouts
 from clary.domain.alarms import AlarmValue, Comparison, MetricAlarm, MetricQuery, MetricStat
@@ -379,7 +379,7 @@ def counts(count: int) -> dict[str, float]:
 async def events(wire: Wire) -> list[dict[str, Any]]:
     def read(connection: Connection) -> list[dict[str, Any]]:
         # Several are of one instant here: in the order in which they were written.
-        rows = connection.execute(select(events_out).order_by(text("rowid")))
+        rows = connection.execute(select(events_out).order_by(literal_column("rowid")))
         return [json.loads(row.body) for row in rows if row.source == "aws.sagemaker"]
 
     return await wire.host.store.read(read)

@@ -241,12 +241,11 @@ class HotPath:
             self._move(call, variant)
 
     def spilled(self, call: Call) -> bool:
-        proven = call.variant.proven
-        variant = None if proven is None or call.plan.pool.version else proven.choose(self._draw())
-        if variant is None:
-            return False
-        self._move(call, variant)
-        return True
+        proven = None if call.plan.pool.version else call.variant.proven
+        variant = None if proven is None else proven.choose(self._draw())
+        if variant is not None:
+            self._move(call, variant)
+        return variant is not None
 
     def _move(self, call: Call, variant: LiveVariant) -> None:
         """Let another variant answer a call."""

@@ -31,8 +31,24 @@ def unpickled(path: Path, env: Mapping[str, str], load: Callable[[Path], Any]) -
         except MemoryError:
             raise
         except Exception as error:
+            _check_kind(path)
             raise LoadError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}.", _RESAVE) from None
     return value, tuple(dict.fromkeys(note_of(path.name, warning.message, env) for warning in caught))
+
+
+def _check_kind(path: Path) -> None:
+    """LoadError for a file that is a model and no pickle: what the unpickler says of it would mislead."""
+    from clary.runtimes.detect import detect
+
+    try:
+        found = detect(path)
+    except LoadError:
+        return
+    if not found.imports:
+        raise LoadError(
+            f"{path.name} is {found.why}, which this image does not serve.",
+            f"Use an image of {found.runtime} for it; this image takes pickles.",
+        )
 
 
 def note_of(name: str, warning: Warning | str, env: Mapping[str, str]) -> str:

@@ -78,6 +78,8 @@ EXACT = {
         SimpleImputer(), StandardScaler(), "passthrough", MinMaxScaler(), RandomForestRegressor(6, random_state=0)
     ).fit(ROWS, TARGET),
 }
+XGBOOST_JSON = b'{"learner":{"learner_model_param":{"num_feature":"4"}},"version":[3,2,0]}'
+
 ROUNDING = {
     "ridge": make_pipeline(StandardScaler(), Ridge()).fit(ROWS, TARGET),
     "logistic": LogisticRegression().fit(ROWS, CLASSES),
@@ -278,7 +280,8 @@ def test_skops_makes_no_type_that_is_not_trusted(tmp_path: Path) -> None:
     [
         ({}, {}, "holds nothing; one model file"),
         ({"a.joblib": b"x", "b.joblib": b"y"}, {}, "holds a.joblib, b.joblib; one model file"),
-        ({"m.joblib": b"junk"}, {}, "cannot be loaded"),
+        ({"m.joblib": b"junk"}, {}, "m.joblib cannot be loaded"),
+        ({"m.json": XGBOOST_JSON}, {}, r"m.json is an XGBoost model \(json, .*\), which this image does not serve"),
         ({"m.joblib": pickle.dumps(StandardScaler())}, {}, "StandardScaler, which has no predict"),
         ({"m.pkl": b"\x80\x04cnowhere.to\nfind\n."}, {}, "needs the module 'nowhere'"),
         ({"m.joblib": b"", "code/inference.py": b""}, {}, "The script has no model_fn"),

@@ -168,6 +168,7 @@ class Rig:
         self.notes: list[str] = []
         self.complaints: list[Exception] = []
         self.invocations: list[Invocation] = []
+        self.asked: list[bytes] = []
         self.recorder = Recorder("router-0", "boot", spool_dir, self.clock)
         self.fleet = Fleet(self.recorder, self._queue, self._connect)
         self.control = NoControl()
@@ -184,6 +185,7 @@ class Rig:
             span_id=lambda: next(spans).to_bytes(8, "big"),
             keep_span=self.recorder.span,
             keep_invocation=self.invocations.append,
+            ask=self.asked.append,
         )
 
     def _queue(self, routing: str) -> VariantQueue:

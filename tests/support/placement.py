@@ -19,10 +19,12 @@ class ScriptedPlacement:
         self.drained: list[str] = []
         self.history: list[str] = []
         self.hold_stops = False
+        self.resting: list[str] = []
         self._changed = asyncio.Event()
 
     async def apply(self, replicas: Sequence[ReplicaSpec]) -> None:
-        wished = {spec.uid: spec for spec in replicas}
+        self.resting = [spec.variant for spec in replicas if spec.resting]
+        wished = {spec.uid: spec for spec in replicas if not spec.resting}
         for uid, spec in wished.items():
             assert self.specs.get(uid, spec) == spec, "a changed specification is another replica"
             if uid not in self.specs:

@@ -247,7 +247,7 @@ def test_what_is_refused(server: Server, scaling: Any) -> None:
         f"No scheduled action found for {where}, scheduled action name: a",
     )
     for wrong, words in (
-        ({"MinCapacity": 0, "MaxCapacity": 1}, "MinCapacity is 0"),
+        ({"MinCapacity": 0, "MaxCapacity": 0}, "MaxCapacity is 0"),
         ({"MinCapacity": 1}, "required"),
         ({"MinCapacity": 2, "MaxCapacity": 1}, "Maximum capacity cannot be less"),
     ):

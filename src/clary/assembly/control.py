@@ -100,6 +100,7 @@ async def run(settings: Settings) -> None:
         handoff = HandoffServer(
             base.sockets / "handoff.sock",
             lambda: PatientHttp(config=http.config, server_state=http.server_state, app_state={}),
+            hosting.auto_scaling.told,
         )
         handoff.start()
         structlog.get_logger(__name__).info("control is up", pid=os.getpid(), version=__version__)

@@ -25,6 +25,7 @@ from clary.reconcile.act import World
 from clary.reconcile.action_calls import RealCalls
 from clary.reconcile.action_loop import ActionLoop, ActionWorld
 from clary.reconcile.alarm_loop import AlarmLoop, AlarmWorld
+from clary.reconcile.auto_scaling_loop import AutoScalingLoop, AutoScalingWorld
 from clary.reconcile.event_routes import Router
 from clary.reconcile.grounds import Grounds
 from clary.reconcile.loop import Loop
@@ -53,6 +54,7 @@ class Hosting:
     tuning: TuningLoop
     alarms: AlarmLoop
     scaling: ScalingLoop
+    auto_scaling: AutoScalingLoop
     signer: Signer
     actions: ActionLoop
     telemetry: Telemetry
@@ -67,6 +69,7 @@ class Hosting:
             "tuning": self.tuning.run(),
             "alarms": self.alarms.run(),
             "scaling": self.scaling.run(),
+            "auto scaling": self.auto_scaling.run(),
             "actions": self.actions.run(),
             "keys": base.ring.follow(base.desk, base.seal),
             "log times": self.keeper.run(),
@@ -100,6 +103,7 @@ def make_hosting(base: Base) -> Hosting:
         TrainingOptions(jobs_max=world.cores),
     )
     signer = Signer(home / "secrets" / "sns.pem", settings.url)
+    telemetry = make_telemetry(base, placement)
     return Hosting(
         world=world,
         placement=placement,
@@ -113,7 +117,10 @@ def make_hosting(base: Base) -> Hosting:
         scaling=ScalingLoop(ScalingWorld(base.store, base.metrics, Threads("scaling", 1), clock, base.ids)),
         signer=signer,
         actions=ActionLoop(_deliveries(base, signer)),
-        telemetry=make_telemetry(base, placement),
+        auto_scaling=AutoScalingLoop(
+            AutoScalingWorld(base.store, telemetry.pressure, clock, base.ids, cores=world.cores)
+        ),
+        telemetry=telemetry,
     )
 
 

@@ -24,6 +24,7 @@ from clary.edge import (
     images_admin,
     logview,
     prometheus,
+    scale_admin,
     worker_credentials,
 )
 from clary.edge.visitor import Doorman, VisitorOptions
@@ -62,6 +63,7 @@ def _own_api(base: Base, hosting: Hosting) -> list[Route]:
         *audit_admin.routes(clerk),
         *actions_admin.routes(clerk),
         *endpoint_admin.routes(clerk, bench),
+        *scale_admin.routes(clerk, scale_admin.Gauge(hosting.telemetry.pressure, world.cores)),
     ]
 
 

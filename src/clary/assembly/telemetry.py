@@ -14,6 +14,7 @@ from clary.reconcile.utilization_loop import UtilizationLoop, UtilizationWorld
 from clary.settings import Settings, otlp_options
 from clary.telemetry.delta import Span
 from clary.telemetry.ingest import Ingest
+from clary.telemetry.pressure import Pressure
 from clary.telemetry.totals import Totals
 from clary.telemetry.utilization import Meter
 
@@ -26,6 +27,7 @@ class Telemetry:
     """Made once; `loops` run until control ends."""
 
     totals: Totals
+    pressure: Pressure
     ingest: Ingest
     utilization: UtilizationLoop
     exporter: Exporter | None
@@ -39,12 +41,15 @@ class Telemetry:
 
 def make_telemetry(base: Base, placement: LocalPlacement) -> Telemetry:
     """All of it, at rest."""
-    totals = Totals()
+    totals, pressure = Totals(), Pressure()
     exporter = _exporter(base, totals)
     trace = exporter.take if exporter is not None else _nowhere
     return Telemetry(
         totals=totals,
-        ingest=Ingest(base.metrics, base.home / "spool", base.clock, base.slow, totals=totals, trace=trace),
+        pressure=pressure,
+        ingest=Ingest(
+            base.metrics, base.home / "spool", base.clock, base.slow, totals=totals, pressure=pressure, trace=trace
+        ),
         utilization=UtilizationLoop(
             UtilizationWorld(
                 store=base.store,

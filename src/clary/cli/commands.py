@@ -29,6 +29,7 @@ from clary.cli import (
     resources,
     rollback,
     rollout,
+    scale,
     serve,
     simulate,
     status,
@@ -78,6 +79,7 @@ app.command("import", rich_help_panel=MODELS)(import_.import_)
 app.command("train", rich_help_panel=MODELS)(train.train)
 app.command("invoke", rich_help_panel=MODELS)(invoke.invoke)
 app.command("versions", rich_help_panel=MODELS)(versions.versions)
+app.command("scale", rich_help_panel=MODELS)(scale.scale)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("rollout", rich_help_panel=MODELS)(rollout.rollout)
 app.command("promote", rich_help_panel=MODELS)(promote.promote)

@@ -7,7 +7,7 @@ the one that serves, or gives it up. While one is under way every other change i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -15,7 +15,7 @@ from clary.control.desk import Caller, Deed, Desk, audit, not_found
 from clary.control.endpoints import KIND, frozen
 from clary.control.rollouts import PLAIN, Guard, abort, deployment_for, under_way
 from clary.control.scaling import admit_revision
-from clary.domain.endpoint import Desired, Revision, VariantProperty, admit_update, rescaled, retained
+from clary.domain.endpoint import Desired, Revision, VariantProperty, admit_update, awake, rescaled, retained
 from clary.domain.errors import Invalid
 from clary.domain.names import arn_of
 from clary.domain.rollout import Deployment
@@ -151,7 +151,8 @@ async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: 
         arn = arn_of(KIND.noun, caller.scope, row.name)
         admit_update(record.status, row.name, arn)
         assert record.served_generation is not None, "only an endpoint in service may be updated"
-        serves = fleet_of(connection, row.uid, record.served_generation)
+        fleet = fleet_of(connection, row.uid, record.served_generation)
+        serves = replace(fleet, revision=awake(fleet.revision))
         made = following(connection, record, serves)
         admit_revision(connection, row.uid, serves.revision, made.revision)
         generation = row.generation + 1
@@ -160,7 +161,7 @@ async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: 
                 endpoint_uid=row.uid,
                 generation=generation,
                 created_us=now_us,
-                spec=pack(made.revision),
+                spec=pack(awake(made.revision)),
                 version=made.version,
                 deployment=None if made.deployment is None else pack(made.deployment),
             )

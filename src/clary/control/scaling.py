@@ -40,6 +40,7 @@ from clary.domain.scaling import (
 from clary.domain.schedules import check
 from clary.store import scaling as rows
 from clary.store.alarms import put as put_alarm
+from clary.store.auto_scaling import drop_auto_scale
 from clary.store.endpoints import endpoint_record, fleet_of
 from clary.store.named import After, find
 from clary.store.records import record
@@ -89,6 +90,7 @@ async def register(desk: Desk, caller: Caller, resource: Resource, given: Regist
         if old is None:
             made = _new_target(connection, caller, resource, (endpoint, variant), given, uid, now_us)
             rows.add_target(connection, made)
+            drop_auto_scale(connection, made.endpoint_uid, made.variant)  # one scales at a time
             put_tags(connection, uid, {}, given.tags)
         else:
             if given.tags:

@@ -196,6 +196,8 @@ class VariantQueue:
             # Not at once: what the same turn of the loop brings goes in the same batch.
             self._pumping = True
             self._call_soon(self._pump)
+        elif len(waiting) == 1 and (not self.replicas or self.replicas[0].retiring):
+            self.outcomes.starved(call)  # at once; sweeps say it again
         return True
 
     def poisonous(self, body: bytes) -> bool:
@@ -247,6 +249,8 @@ class VariantQueue:
         if now_s - then_s >= 1.0:
             self.answered_last_s = (self.answered - before) / (now_s - then_s)
             self._swept = (now_s, self.answered)
+            if self._waiting and all(replica.retiring for replica in self.replicas):
+                self.outcomes.starved(self._waiting[0])
         late = self.outcomes.timed_out if self.live else self.outcomes.unavailable
         for line in self._lines():
             while line and (line[0].done or line[0].deadline_s <= now_s):

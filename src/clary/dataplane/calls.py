@@ -80,6 +80,10 @@ class Outcomes(Protocol):
         """No answer in time, though there was a replica."""
         ...
 
+    def starved(self, call: Call) -> None:
+        """It waits, and its variant has no replica that could take it; said again while that is so."""
+        ...
+
     def unavailable(self, call: Call) -> None:
         """No replica was there in time."""
         ...

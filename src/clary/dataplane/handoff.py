@@ -5,6 +5,9 @@ read are many, as several in a row; the first carries the descriptor (SCM_RIGHTS
 
     u32 number | u32 bytes in all | bytes of this message
 
+A message without a descriptor that is not a part of a socket's bytes is a notice: what a router has to say to control.
+It is neither numbered nor answered.
+
 Control answers with the highest number it has taken (u32). Until then the router keeps its own copy of the socket, so
 that the client of one that control died over gets an answer instead of a closed connection.
 """
@@ -59,6 +62,14 @@ class HandoffSender:
             self._unsent.append((header + read[at : at + PART_BYTES_MAX], kept if at == 0 else -1))
         self._flush()
         # A connection that broke just now has answered the client with its refusal.
+        return True
+
+    def notify(self, notice: bytes) -> bool:
+        """Say something of at most PART_BYTES_MAX bytes to control; False: control is down, or does not keep up."""
+        if len(self._unsent) >= self._handoffs_max or not self._connect():
+            return False
+        self._unsent.append((_HEADER.pack(0, 0) + notice, -1))
+        self._flush()
         return True
 
     def close(self) -> None:
@@ -138,9 +149,16 @@ class HandoffServer:
             config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
     """
 
-    def __init__(self, path: Path, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        make_protocol: Callable[[], asyncio.Protocol],
+        notice: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        """`notice` is told what routers say."""
         self._path = path
         self._make_protocol = make_protocol
+        self._notice = notice
         self._listener: socket.socket | None = None
         self._routers: set[_Router] = set()
 
@@ -180,7 +198,7 @@ class HandoffServer:
         except OSError:
             peer.close()
             return
-        self._routers.add(_Router(peer, self._make_protocol, self._routers.discard))
+        self._routers.add(_Router(peer, self._make_protocol, self._notice, self._routers.discard))
 
 
 class _Router:
@@ -190,10 +208,12 @@ class _Router:
         self,
         peer: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
+        notice: Callable[[bytes], None],
         closed: Callable[[_Router], None],
     ) -> None:
         self._peer = peer
         self._make_protocol = make_protocol
+        self._notice = notice
         self._closed = closed
         self._client: socket.socket | None = None
         self._parts: list[bytes] = []
@@ -235,6 +255,9 @@ class _Router:
             for fd in fds[1:]:
                 os.close(fd)
             self._parts, self._missing = [], total
+        elif self._client is None:
+            self._notice(raw[_HEADER.size :])
+            return
         self._parts.append(raw[_HEADER.size :])
         self._missing -= len(raw) - _HEADER.size
         if self._missing > 0 or self._client is None:

@@ -1,7 +1,5 @@
-"""InvokeEndpoint on the hot path: from a whole request to its whole answer, or to one in parts.
-
-What a microsecond goes to is measured by bench/router.py; what is the same for equal heads or answers is made once.
-"""
+"""InvokeEndpoint on the hot path: from a whole request to its whole answer, or to one in parts. What a microsecond goes
+to is measured by bench/router.py; what is the same for equal heads or answers is made once."""
 
 from __future__ import annotations
 
@@ -59,11 +57,12 @@ class HotPath:
         span_id: Callable[[], bytes],
         keep_span: Callable[[Span], None],
         keep_invocation: Callable[[Invocation], None],
+        ask: Callable[[bytes], object],
     ) -> None:
         """`request_id`: 36 bytes, new each time. `draw`: uniform in [0, 1). `private`: answers what comes on the
         router's own socket and is no invocation, as (status, JSON). `complain` logs an error of ours. `span_id`: 8
-        bytes, new each time; `keep_span` takes traced invocations, `keep_invocation` those of which a
-        trail wants to be told."""
+        bytes, new each time; `keep_span` takes traced invocations, `keep_invocation` those that a trail wants. `ask`
+        tells control which variant is asked for without having a replica."""
         self.limits = limits
         self.now_s = clock.monotonic_s()
         self.stopping = False
@@ -82,6 +81,7 @@ class HotPath:
         self._span_id = span_id
         self._keep_span = keep_span
         self._keep_invocation = keep_invocation
+        self._ask = ask
         self._date = answers.DateLine()
         self._date.at(clock.now_us())
 
@@ -226,6 +226,9 @@ class HotPath:
     def timed_out(self, call: Call) -> None:
         self._failed(call, 0, answers.TIMED_OUT)
 
+    def starved(self, call: Call) -> None:
+        self._ask(f"{call.variant.endpoint.route.uid}/{call.variant.route.name}".encode())
+
     def unavailable(self, call: Call) -> None:
         self._busy(call, "No replica of this variant is running. Try again later.")
 
@@ -336,9 +339,8 @@ class HotPath:
     def _busy(self, call: Call, message: str = "Too many requests wait for this variant. Try again later.") -> None:
         queue = call.variant.queue
         members: dict[str, str | int] = {"Message": message}
-        self._finish(
-            call, 503, "ServiceUnavailable", members, counted=503, model_error=False, retry_ms=queue.retry_ms()
-        )
+        retry_ms = queue.retry_ms()
+        self._finish(call, 503, "ServiceUnavailable", members, counted=503, model_error=False, retry_ms=retry_ms)
 
     def _finish(
         self,

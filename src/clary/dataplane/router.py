@@ -101,6 +101,7 @@ class Router:
             span_id=lambda: random.randbytes(8),
             keep_span=self._recorder.span,
             keep_invocation=self._invocations.keep,
+            ask=self._handoff.notify,
         )
 
     async def run(self) -> None:
@@ -195,6 +196,7 @@ class Router:
             await self._clock.sleep(SWEEP_S)
             now_s = self._clock.monotonic_s()
             self._hot.sweep(now_s)
+            self._recorder.sample()
             for queue in self._fleet.queues():
                 queue.sweep(now_s)
             stranded = self._fleet.stranded()

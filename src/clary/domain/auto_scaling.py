@@ -16,7 +16,8 @@ CONCURRENCY = 4
 together next."""
 WINDOW_S = 60
 CONCURRENCY_MAX = 10_000
-WINDOW_S_MAX = 3_600
+WINDOW_S_MIN, WINDOW_S_MAX = 5, 3_600
+"""At least longer than what scaling out looks back at: what it added is not taken away for want of a look."""
 SPARE = 0.9
 """Replicas go only where the rest would be used up to this share: a load at the border of two counts moves none."""
 STEP_OUT = 4
@@ -56,8 +57,8 @@ def check_auto_scale(spec: AutoScale, cores: int) -> None:
     """Raise Invalid for what cannot be; `most` above the cores can, and is cut (`limits_of`)."""
     if not 1 <= spec.concurrency <= CONCURRENCY_MAX:
         raise Invalid(f"The concurrency is {spec.concurrency}; 1 to {CONCURRENCY_MAX} requests are allowed.")
-    if not 1 <= spec.window_s <= WINDOW_S_MAX:
-        raise Invalid(f"The window is {spec.window_s} s; 1 to {WINDOW_S_MAX} are allowed.")
+    if not WINDOW_S_MIN <= spec.window_s <= WINDOW_S_MAX:
+        raise Invalid(f"The window is {spec.window_s} s; {WINDOW_S_MIN} to {WINDOW_S_MAX} are allowed.")
     if spec.most is not None and not 1 <= spec.most <= INSTANCES_MAX:
         raise Invalid(f"The maximum is {spec.most}; 1 to {INSTANCES_MAX} replicas are allowed.")
     if spec.least < 0 or (spec.most is not None and spec.least > spec.most):

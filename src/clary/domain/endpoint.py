@@ -173,6 +173,11 @@ def scaled(revision: Revision, counts: Mapping[str, int]) -> Revision:
     return replace(revision, variants=tuple(variants))
 
 
+def awake(revision: Revision) -> Revision:
+    """`revision` with a replica for each variant that was scaled to none: what begins, or is changed, is to run."""
+    return scaled(revision, {one.name: 1 for one in revision.variants if one.instance_count == 0})
+
+
 def retained(new: Revision, current: Revision, excluded: Collection[VariantProperty]) -> Revision:
     """`new` with weights and instance counts of the variants of `current` that have the same name, but for what is
     excluded (UpdateEndpoint: RetainAllVariantProperties, ExcludeRetainedVariantProperties). Raises Invalid."""

@@ -174,16 +174,12 @@ def check_kind(namespace: str, dimension: str | None) -> None:
     raise Invalid("Unsupported service namespace, resource type or scalable dimension")
 
 
-def check_bounds(least: int | None, most: int | None, *, zero: bool = False) -> None:
-    """Raise Invalid for bounds that cannot be; `zero`: whether a variant may be without replicas."""
+def check_bounds(least: int | None, most: int | None) -> None:
+    """Raise Invalid for bounds that cannot be. The least may be 0: Clary starts a replica when one is asked for."""
     for name, value in (("MinCapacity", least), ("MaxCapacity", most)):
         if value is not None and not 0 <= value <= INSTANCES_MAX:
             raise Invalid(f"{name} is {value}; 0 to {INSTANCES_MAX} are allowed.")
-    if least == 0 and not zero:
-        raise Invalid(
-            "MinCapacity is 0, and a variant without replicas cannot answer here: a real-time variant scales in to 1."
-        )
-    if most == 0 and not zero:
+    if most == 0:
         raise Invalid("MaxCapacity is 0; it must be at least 1.")
     if least is not None and most is not None and least > most:
         raise Invalid("Maximum capacity cannot be less than minimum capacity")

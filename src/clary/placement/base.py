@@ -36,6 +36,8 @@ class ReplicaSpec:
     """The command that serves in the model's place."""
     load_timeout_s: float = 480.0
     """ContainerStartupHealthCheckTimeoutInSeconds; 8 minutes where unset."""
+    resting: bool = False
+    """It does not run, but one like it may be wanted any moment: what makes it start quickly is kept."""
 
 
 class ReplicaPhase(enum.Enum):

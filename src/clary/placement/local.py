@@ -181,14 +181,21 @@ class LocalPlacement:
     async def _wished(self, replicas: Sequence[ReplicaSpec]) -> dict[str, ProcessSpec]:
         """The table for a wish. Rows that stand stay: a uid's spec never changes."""
         table: dict[str, ProcessSpec] = {u: s for u, s in self._table.items() if s.kind in ("zygote", RUNNER)}
+        kept: set[str] = set()
         for replica in replicas:
+            if replica.resting:
+                _, zygote = await self._new_rows(replica)
+                if zygote is not None:
+                    kept.add(zygote.uid)
+                    table.setdefault(zygote.uid, zygote)
+                continue
             standing = self._table.get(replica.uid)
             if standing is None:
                 standing, zygote = await self._new_rows(replica)
                 if zygote is not None:
                     table.setdefault(zygote.uid, zygote)
             table[standing.uid] = standing
-        for uid in unused(list(table.values())):
+        for uid in unused(list(table.values())) - kept:
             del table[uid]
         return table
 

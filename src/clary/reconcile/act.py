@@ -157,6 +157,7 @@ class Actor:
             case ForgetEndpoint():
                 await write(lambda connection: rows.drop_endpoint(connection, want.uid))
                 self._sweep_due = True
+                self._wish_version += 1  # what it kept for its next replica may go
                 _log.info("an endpoint is deleted", endpoint=want.name, endpoint_uid=want.uid)
             case WakeAt():
                 pass  # the loop's to keep
@@ -192,8 +193,14 @@ class Actor:
             if self._applied_version >= mine:
                 return
             version = self._wish_version
-            await self._world.placement.apply(tuple(self._wish[uid] for uid in sorted(self._wish)))
+            resting = await self._resting()
+            await self._world.placement.apply((*(self._wish[uid] for uid in sorted(self._wish)), *resting))
             self._applied_version = version
+
+    async def _resting(self) -> list[ReplicaSpec]:
+        """What variants that were scaled to none would run."""
+        specs = [self._spec(noted) for noted in await self._world.store.read(rows.resting_replicas)]
+        return [replace(spec, resting=True) for spec in specs if spec is not None]
 
     async def sweep(self) -> None:
         """Remove artifacts that no endpoint stands on any more; at the first call those a crash left behind, too."""

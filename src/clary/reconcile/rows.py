@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from clary.domain.alarms import AlarmValue
-from clary.domain.endpoint import Revision
+from clary.domain.endpoint import Revision, awake
 from clary.domain.model import Container
 from clary.domain.rollout import Progress
 from clary.domain.states import EndpointStatus, step
@@ -116,12 +116,20 @@ def want_of(noted: Noted) -> Want:
         name=record.name,
         deleting=record.delete_requested_us is not None,
         target=noted.fleets[record.generation],
-        base=None if served is None else noted.fleets[served],
+        base=None if served is None else _base(noted, served),
         lineage=lineage_of(states_of(noted.wishes, served)),
         mixed=None if record.mixed_generation is None else noted.fleets[record.mixed_generation],
         aborted=noted.rollout.aborted,
         promoted_step=noted.rollout.promoted_step,
     )
+
+
+def _base(noted: Noted, served: int) -> Fleet:
+    """What serves. While an update is under way it is not scaled, and what was scaled to none bears its part."""
+    fleet = noted.fleets[served]
+    if noted.record.status is EndpointStatus.IN_SERVICE:
+        return fleet
+    return replace(fleet, revision=awake(fleet.revision))
 
 
 def have_of(noted: Noted, observed: Mapping[str, ReplicaState]) -> Have:
@@ -164,6 +172,19 @@ def wished_replicas(connection: Connection) -> list[NotedReplica]:
     return [_noted_replica(connection, row) for row in found.all()]
 
 
+def resting_replicas(connection: Connection) -> list[NotedReplica]:
+    """What a replica of each variant that was scaled to none would be; its threads do not matter."""
+    found = []
+    for row in connection.execute(select(variant_scales).where(variant_scales.c.instances == 0)):
+        record = endpoint_by_uid(connection, row.endpoint_uid)
+        if record is None or record.delete_requested_us is not None or record.served_generation != row.generation:
+            continue
+        fleet = fleet_of(connection, row.endpoint_uid, row.generation)
+        noted = _noted(connection, record, fleet, f"rest-{row.endpoint_uid}-{row.variant}", row.variant, 1)
+        found += [] if noted is None else [noted]
+    return found
+
+
 def wished_replica(connection: Connection, uid: str) -> NotedReplica:
     """One replica that should run."""
     return _noted_replica(connection, connection.execute(select(replicas).where(replicas.c.uid == uid)).one())
@@ -173,11 +194,17 @@ def _noted_replica(connection: Connection, row: Row[Any]) -> NotedReplica:
     record = endpoint_by_uid(connection, row.endpoint_uid)
     assert record is not None, "an endpoint's row goes last"
     fleet = fleet_of(connection, row.endpoint_uid, row.generation)
-    url = next(v.container.artifact for v in fleet.revision.variants if v.name == row.variant)
-    digest = connection.execute(
-        select(pins.c.digest).where(*PinKey(row.endpoint_uid, fleet.version, url).where)
-    ).scalar_one()
-    return NotedReplica(row.uid, record, fleet.revision, row.variant, row.threads, digest)
+    noted = _noted(connection, record, fleet, row.uid, row.variant, row.threads)
+    assert noted is not None, "a replica's artifact is pinned before it starts"
+    return noted
+
+
+def _noted(
+    connection: Connection, record: EndpointRecord, fleet: Fleet, uid: str, variant: str, threads: int
+) -> NotedReplica | None:
+    url = next(v.container.artifact for v in fleet.revision.variants if v.name == variant)
+    digest = pinned_digest(connection, PinKey(record.uid, fleet.version, url))
+    return NotedReplica(uid, record, fleet.revision, variant, threads, digest) if digest else None
 
 
 def replica_owners(connection: Connection) -> dict[str, str]:

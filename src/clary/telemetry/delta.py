@@ -62,6 +62,8 @@ class VariantDelta(msgspec.Struct, frozen=True, array_like=True):
     """Those that ended with an error."""
     first_chunk_overhead: Latency | None = None
     """The first less the second, of each."""
+    load: float = 0.0
+    """Requests at the model or waiting for it: the mean of samples, each tenth of a second, since the last delta."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):

@@ -14,6 +14,7 @@ import structlog
 from clary.kit.clock import MICROS, Clock
 from clary.kit.threads import Threads
 from clary.telemetry.delta import Delta, Span, decode_deltas
+from clary.telemetry.pressure import Pressure
 from clary.telemetry.spool import is_complete, segments
 from clary.telemetry.store import MetricStore, Taken
 from clary.telemetry.totals import Totals
@@ -60,15 +61,17 @@ class Ingest:
         options: IngestOptions | None = None,
         *,
         totals: Totals | None = None,
+        pressure: Pressure | None = None,
         trace: Callable[[Sequence[Span]], None] = lambda _: None,
     ) -> None:
-        """`totals` count what is taken; `trace` gets the spans of what is taken, on a thread."""
+        """`totals` count what is taken, `pressure` keeps its last seconds; `trace` gets its spans, on a thread."""
         self._store = store
         self._root = spool_root
         self._clock = clock
         self._threads = threads
         self._options = options or IngestOptions()
         self._totals = totals or Totals()
+        self._pressure = pressure or Pressure()
         self._trace = trace
         self._offsets: dict[Path, int] = {}
         self._steps = 0
@@ -141,6 +144,7 @@ class Ingest:
     def _publish(self, taken: Taken) -> None:
         """Count what was taken for the first time: what a control before this one took is told already."""
         self._totals.add(taken.new)
+        self._pressure.add(taken.new)
         spans = [span for delta in taken.new for span in delta.spans]
         if spans:
             self._trace(spans)

@@ -44,6 +44,7 @@ class Series:
         "_fresh",
         "_high",
         "_instances",
+        "_load",
         "_low",
         "_model_buckets",
         "_model_count",
@@ -58,6 +59,7 @@ class Series:
         "_overhead_sum",
         "_per_instance",
         "_per_instance_at",
+        "_samples",
         "_streams",
         "_streams_broken",
         "_ticks",
@@ -165,6 +167,11 @@ class Series:
         self._streams += 1
         self._streams_broken += broken
 
+    def sample(self) -> None:
+        """Ten times a second: how many requests there are now."""
+        self._load += self.concurrent
+        self._samples += 1
+
     def set_instances(self, instances: int) -> None:
         """From now on each request adds 1/instances to InvocationsPerInstance."""
         self._per_instance = self._per_instance_now()
@@ -176,6 +183,7 @@ class Series:
         self._ticks += 1
         busy = self._count or self.concurrent or self._high or self._first
         if not busy and (self.retired or (self._ticks < IDLE_TICKS_MAX and not self._fresh)):
+            self._load = self._samples = 0  # what comes next is of its own second
             return None
         concurrent = self.concurrent
         taken = VariantDelta(
@@ -204,6 +212,7 @@ class Series:
             streams=self._streams,
             streams_broken=self._streams_broken,
             first_chunk_overhead=_latency_of(self._first_overhead),
+            load=self._load / self._samples if self._samples else float(concurrent),
         )
         self._ticks = 0
         self._fresh = False
@@ -224,6 +233,7 @@ class Series:
         self._model_buckets: dict[int, int] = {}
         self._overhead_buckets: dict[int, int] = {}
         self._streams = self._streams_broken = 0
+        self._load = self._samples = 0
         self._first: list[int] = []
         self._first_model: list[int] = []
         self._first_overhead: list[int] = []
@@ -315,6 +325,11 @@ class Recorder:
         kept = {id(series) for series in routed}
         for series in self._series.values():
             series.retired = id(series) not in kept
+
+    def sample(self) -> None:
+        """Ten times a second: how many requests each variant has."""
+        for series in self._series.values():
+            series.sample()
 
     def span(self, span: Span) -> None:
         """Keep a traced invocation."""

@@ -127,7 +127,6 @@ def test_the_alarm_pair_of_a_policy() -> None:
 @pytest.mark.parametrize(
     ("least", "most", "words"),
     [
-        (0, 2, "MinCapacity is 0"),
         (1, 0, "MaxCapacity is 0"),
         (3, 2, "cannot be less"),
         (-1, 2, "0 to"),
@@ -139,8 +138,8 @@ def test_bounds_that_cannot_be(least: int, most: int, words: str) -> None:
         check_bounds(least, most)
 
 
-def test_zero_is_for_variants_that_scale_from_it() -> None:
-    check_bounds(0, 2, zero=True)
+def test_a_variant_may_scale_to_none() -> None:
+    check_bounds(0, 2)
 
 
 def test_bounds_of_a_schedule_hold_until_the_next_registration() -> None:

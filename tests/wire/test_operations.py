@@ -111,12 +111,13 @@ def test_what_a_client_sends_arrives_and_what_is_answered_comes_back(
     model = SPEC.operation(operation.service, operation.name)
     assert model is not None
     method = method_of(clients[client], operation)
+    by_form = "query" in client or BY_NAME[operation.service].protocol == "query"
 
     @QUICK
     @given(inputs_of(operation, model.input_shape), outputs_of(model.output_shape))
     def goes_round(members: dict[str, Any], answer: dict[str, Any]) -> None:
-        # A form has no way to say an empty structure.
-        assume("query" not in client or not holds_empty(members))
+        # A form has no way to say an empty structure or map.
+        assume(not by_form or not holds_empty(members))
         RECORDER.came.clear()
         RECORDER.answer = answer
         got = plain(method(**members))
@@ -163,7 +164,14 @@ def refused_paths(operation: Operation) -> Iterator[str]:
                 yield from (other for other in follows if not any(other.startswith(f"{top}.") for top in follows))
 
 
-REFUSED = [(operation, path) for operation in OPERATIONS for path in refused_paths(operation)]
+# With an EndpointId boto3 signs for many regions (SigV4a): that is refused before anything is read.
+UNREAD = ("PutEvents", "EndpointId")
+REFUSED = [
+    (operation, path)
+    for operation in OPERATIONS
+    for path in refused_paths(operation)
+    if (operation.name, path) != UNREAD
+]
 
 
 @pytest.mark.parametrize(("operation", "path"), REFUSED, ids=[f"{o.name}-{path}" for o, path in REFUSED])
@@ -222,6 +230,6 @@ def test_errors_of_resources_may_be_raised_as_such() -> None:
 
 
 def test_what_is_documented_is_what_is_assembled() -> None:
-    made = assembled_operations(Desks(Any, Any, Any, Any))  # type: ignore[arg-type]
+    made = assembled_operations(Desks(Any, Any, Any, Any, Any))  # type: ignore[arg-type]
     assembled = {(operation.service, operation.name) for operation in made}
     assert assembled == {(operation.service, operation.name) for operation in OPERATIONS}

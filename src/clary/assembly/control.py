@@ -121,7 +121,7 @@ def _door(base: Base, hosting: Hosting) -> Door:
     elsewhere = {mount.bucket: mount.place for mount in settings.object_store}
     return Door(
         operations=operations(
-            Desks(base.desk, base.metric_desk, base.sessions, hosting.keeper, long_poll=settings.long_poll)
+            Desks(base.desk, base.metric_desk, base.sessions, hosting.keeper, hosting.signer, settings.long_poll)
         ),
         keys=base.ring,
         s3=S3Door(base.objects, Threads("objects", 8), S3Options(hosts=settings.hosts, elsewhere=elsewhere)),

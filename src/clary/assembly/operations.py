@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from clary.control.desk import Desk
 from clary.control.log_groups import LogKeeper
 from clary.control.metrics import MetricDesk
+from clary.control.topics import SnsDesk
 from clary.edge.aws.operation import Operation
 from clary.edge.aws.resources import (
     alarms,
@@ -18,6 +19,7 @@ from clary.edge.aws.resources import (
     dashboards,
     endpoint_configs,
     endpoints,
+    events,
     iam,
     logs,
     logs_filters,
@@ -26,11 +28,14 @@ from clary.edge.aws.resources import (
     logs_tail,
     models,
     runtime,
+    sns,
+    sns_subscriptions,
     sts,
     tags,
     training_jobs,
     tuning_jobs,
 )
+from clary.reconcile.sns_messages import Signer
 from clary.store.sessions import Sessions
 
 
@@ -42,6 +47,7 @@ class Desks:
     metrics: MetricDesk
     sessions: Sessions
     keeper: LogKeeper
+    signer: Signer
     long_poll: bool = True
     """Whether Describe waits a while for a change of status."""
 
@@ -61,6 +67,9 @@ def operations(at: Desks) -> tuple[Operation, ...]:
         *alarms.operations(at.desk),
         *autoscaling.operations(at.desk),
         *autoscaling_policies.operations(at.desk),
+        *events.operations(at.desk),
+        *sns.operations(SnsDesk(at.desk, at.signer)),
+        *sns_subscriptions.operations(SnsDesk(at.desk, at.signer)),
         *runtime.OPERATIONS,
         *sts.operations(at.desk, at.sessions),
         *iam.operations(at.desk),

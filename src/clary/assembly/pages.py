@@ -14,6 +14,7 @@ from clary import __version__
 from clary.assembly.base import Base
 from clary.assembly.hosting import Hosting
 from clary.control import endpoint_docs, endpoint_logs, version_trials
+from clary.control.topics import SnsDesk
 from clary.domain.model import Container
 from clary.edge import (
     actions_admin,
@@ -25,6 +26,7 @@ from clary.edge import (
     logview,
     prometheus,
     scale_admin,
+    sns_pages,
     worker_credentials,
 )
 from clary.edge.visitor import Doorman, VisitorOptions
@@ -41,6 +43,7 @@ def own_pages(base: Base, hosting: Hosting, stopping: Callable[[], bool]) -> Sta
             *logview.routes(_log_view(base, stopping)),
             *worker_credentials.routes(worker_credentials.Counter(base.desk, base.sessions, hosting.lender)),
             *docs_pages.routes(_docs_pages(base, hosting)),
+            *sns_pages.routes(_sns_pages(base, hosting)),
             *prometheus.routes(_metrics_page(base, hosting)),
         ]
     )
@@ -79,6 +82,11 @@ def _log_view(base: Base, stopping: Callable[[], bool]) -> logview.LogView:
         options=logview.LogViewOptions(base.auth, settings.account, settings.region, settings.hosts),
         stopping=stopping,
     )
+
+
+def _sns_pages(base: Base, hosting: Hosting) -> sns_pages.SnsPages:
+    """What messages of topics point to."""
+    return sns_pages.SnsPages(SnsDesk(base.desk, hosting.signer), base.quick, base.auth, base.settings.hosts)
 
 
 def _docs_pages(base: Base, hosting: Hosting) -> docs_pages.DocsPages:

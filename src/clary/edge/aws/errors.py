@@ -42,10 +42,13 @@ class AwsError(Exception):
 
 
 def _validation_code(service: str) -> str:
-    """SageMaker's control plane, CloudTrail and autoscaling say ValidationException; others ValidationError."""
+    """SageMaker's control plane, CloudTrail, EventBridge and autoscaling say ValidationException; others
+    ValidationError."""
     if service == "logs":
         return "InvalidParameterException"
-    named = service in ("sagemaker", "cloudtrail", "application-autoscaling")
+    if service == "sns":
+        return "InvalidParameter"
+    named = service in ("sagemaker", "cloudtrail", "application-autoscaling", "events")
     return "ValidationException" if named else "ValidationError"
 
 

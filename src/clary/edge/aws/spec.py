@@ -46,6 +46,8 @@ SERVICES = (
     Service("sts", "AWS Security Token Service", "sts", "", "2011-06-15", "query"),
     Service("logs", "Amazon CloudWatch Logs", "logs", "Logs_20140328", body_bytes_max=8 * 1024 * 1024),
     Service("cloudtrail", "AWS CloudTrail", "cloudtrail", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"),
+    Service("events", "Amazon EventBridge", "events", "AWSEvents"),
+    Service("sns", "Amazon SNS", "sns", "", "2010-03-31", "query"),
     Service("iam", "AWS Identity and Access Management", "iam", "", "2010-05-08", "query"),
     Service("sagemaker-runtime", "Amazon SageMaker Runtime", "sagemaker", protocol="rest-json"),
 )

@@ -10,6 +10,7 @@ from clary import __version__
 from clary.cli import (
     actions,
     alarms,
+    apply,
     audit,
     backup,
     config,
@@ -24,6 +25,7 @@ from clary.cli import (
     logs,
     metrics,
     own_images,
+    plan,
     promote,
     remove,
     resources,
@@ -84,6 +86,8 @@ app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("rollout", rich_help_panel=MODELS)(rollout.rollout)
 app.command("promote", rich_help_panel=MODELS)(promote.promote)
 app.command("status", rich_help_panel=MODELS)(status.status)
+app.command("plan", rich_help_panel=MODELS)(plan.plan)
+app.command("apply", rich_help_panel=MODELS)(apply.apply)
 app.command("diff", rich_help_panel=MODELS)(diff.diff)
 app.add_typer(own_images.app, name="images", rich_help_panel=MODELS)
 app.command("list", rich_help_panel=MODELS)(resources.list_)

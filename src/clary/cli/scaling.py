@@ -22,15 +22,15 @@ def scaling_of(api: Api, endpoint: str, variants: Sequence[str]) -> list[dict[st
     ids = [f"endpoint/{endpoint}/variant/{variant}" for variant in variants]
     if not ids:
         return []
-    found = _ask(api, "DescribeScalableTargets", ResourceIds=ids).get("ScalableTargets", [])
+    found = ask(api, "DescribeScalableTargets", ResourceIds=ids).get("ScalableTargets", [])
     return [_target(api, target) for target in found]
 
 
 def _target(api: Api, target: dict[str, Any]) -> dict[str, Any]:
     which = {"ResourceId": target["ResourceId"]}
-    policies = _ask(api, "DescribeScalingPolicies", **which).get("ScalingPolicies", [])
-    actions = _ask(api, "DescribeScheduledActions", **which).get("ScheduledActions", [])
-    activities = _ask(api, "DescribeScalingActivities", MaxResults=ACTIVITIES_SHOWN, **which)
+    policies = ask(api, "DescribeScalingPolicies", **which).get("ScalingPolicies", [])
+    actions = ask(api, "DescribeScheduledActions", **which).get("ScheduledActions", [])
+    activities = ask(api, "DescribeScalingActivities", MaxResults=ACTIVITIES_SHOWN, **which)
     return {
         "variant": target["ResourceId"].rpartition("/")[2],
         "min": target["MinCapacity"],
@@ -78,7 +78,8 @@ def _rule(policy: dict[str, Any]) -> str:
     return f"{metric} at {tracking['TargetValue']:g}"
 
 
-def _ask(api: Api, operation: str, **members: Any) -> dict[str, Any]:
+def ask(api: Api, operation: str, **members: Any) -> dict[str, Any]:
+    """An operation of Application Auto Scaling on endpoints; the members of its answer."""
     return api.json(SERVICE, f"{TARGET}.{operation}", {"ServiceNamespace": "sagemaker", **members})
 
 

@@ -34,12 +34,13 @@ def leave(have: Have, now_us: int, rules: Rules) -> list[Action]:
 
 
 def retire(replica: ReplicaHave, now_us: int, rules: Rules) -> list[Action]:
-    """The next step of a replica that is no longer wanted: drain, stop, forget."""
+    """The next step of a replica that is no longer wanted: drain, stop, forget. A clock that was set back before the
+    drain began makes it begin anew, so that it is no shorter and not longer by as much."""
     if replica.stopping_us is not None:
         return [ForgetReplica(replica.uid)] if replica.phase is ReplicaPhase.GONE else []
     if replica.phase is not ReplicaPhase.READY or not replica.was_ready:
         return [StopReplica(replica.uid)]
-    if replica.draining_us is None:
+    if replica.draining_us is None or replica.draining_us > now_us:
         return [DrainReplica(replica.uid)]
     due_us = replica.draining_us + rules.drain_us
     return [StopReplica(replica.uid)] if now_us >= due_us else [WakeAt(due_us)]
@@ -65,7 +66,7 @@ def fill(standing: Standing, have: Have, now_us: int, rules: Rules) -> list[Acti
         if lacking <= 0 or pin is None or not pin.digest:
             continue
         # A dead row is kept until its replacement may start (_retirements), so that the wait survives a restart.
-        waits = [r.started_us + rules.restart_wait_us for r in have.replicas if r.variant_uid == uid and died(r)]
+        waits = [_held_until_us(r, now_us, rules) for r in have.replicas if r.variant_uid == uid and died(r)]
         due_us = max(waits, default=now_us)
         start = StartReplica(fleet.generation, variant.name)
         actions += [WakeAt(due_us)] if now_us < due_us else [start] * lacking
@@ -75,6 +76,11 @@ def fill(standing: Standing, have: Have, now_us: int, rules: Rules) -> list[Acti
 def died(replica: ReplicaHave) -> bool:
     """Ended unasked; a replica that was drained ended as planned."""
     return replica.draining_us is None and (replica.dead or replica.stopping_us is not None)
+
+
+def _held_until_us(replica: ReplicaHave, now_us: int, rules: Rules) -> int:
+    """When one that died may be replaced: at once where the clock was set back since it started."""
+    return replica.started_us + rules.restart_wait_us if replica.started_us <= now_us else now_us
 
 
 def retirements(have: Have, standing: Standing, now_us: int, rules: Rules) -> list[Action]:
@@ -88,7 +94,7 @@ def retirements(have: Have, standing: Standing, now_us: int, rules: Rules) -> li
     for replica in have.replicas:
         if replica.uid in uids or (replica.uid in routed and not replica.dead):
             continue
-        held_until_us = replica.started_us + rules.restart_wait_us
+        held_until_us = _held_until_us(replica, now_us, rules)
         ended = replica.stopping_us is not None and replica.phase is ReplicaPhase.GONE
         if ended and died(replica) and now_us < held_until_us and replica.variant_uid in standing.places:
             actions.append(WakeAt(held_until_us))

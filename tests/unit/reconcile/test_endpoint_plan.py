@@ -114,6 +114,11 @@ TABLE: dict[str, tuple[Want, Have, list[Action]]] = {
         Have(IN_SERVICE, PINNED, (replica("r1", DEAD, routed=True, started_us=NOW - 1, stopping_us=NOW),), route(ONE)),
         [WakeAt(NOW - 1 + RULES.restart_wait_us)],
     ),
+    "nor only when a clock that was set back comes there again": (
+        ONE,
+        Have(IN_SERVICE, PINNED, (replica("r1", DEAD, routed=True, started_us=NOW + 1, stopping_us=NOW),), route(ONE)),
+        [StartReplica(1, "A")],
+    ),
     "the address of a replica moved": (
         ONE,
         Have(IN_SERVICE, PINNED, (replica("r1", address="unix:other"),), ROUTED),
@@ -133,6 +138,11 @@ TABLE: dict[str, tuple[Want, Have, list[Action]]] = {
         ONE,
         Have(IN_SERVICE, PINNED, (replica("r1"), replica("r2", draining_us=NOW - 1)), ROUTED),
         [WakeAt(NOW - 1 + RULES.drain_us)],
+    ),
+    "a clock that was set back begins the wait anew": (
+        ONE,
+        Have(IN_SERVICE, PINNED, (replica("r1"), replica("r2", draining_us=NOW + 1)), ROUTED),
+        [DrainReplica("r2")],
     ),
     "then stopped": (
         ONE,

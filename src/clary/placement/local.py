@@ -317,6 +317,8 @@ class LocalPlacement:
         for gone in ended & self._leaving:
             self._leaving.remove(gone)
             del self._observed[gone]
+            # One that was killed, or was still loading, could not remove it itself.
+            socket_of(self._options.runtime_dir, gone).unlink(missing_ok=True)
             self._changed()
 
     async def _verdict(self, zygote: str, said: Mapping[str, Any]) -> None:

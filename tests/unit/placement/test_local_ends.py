@@ -83,8 +83,11 @@ async def test_a_replica_off_the_table_is_seen_until_its_process_has_ended(agent
                     break
             await placement.apply([])
             await until(placement, "a", "b")  # c never ran
+            for uid in ("a", "b"):  # as workers leave them that are killed, or end while they load
+                (tmp_path / f"w-{uid}.sock").touch()
             agent.tell("exited", "a")
             await until(placement, "b")
+            assert [path.name for path in tmp_path.glob("w-*")] == ["w-b.sock"]
             agent.running = ["b"]
             agent.hang_up()
             await agent.watching.wait()
@@ -92,6 +95,7 @@ async def test_a_replica_off_the_table_is_seen_until_its_process_has_ended(agent
             agent.running = []
             agent.hang_up()
             await until(placement)
+            assert not list(tmp_path.glob("w-*"))
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

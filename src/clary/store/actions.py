@@ -16,6 +16,8 @@ RUNS_KEPT = 100
 OUTPUT_CHARS_MAX = 4096
 """Of what a run said, its end."""
 
+_NEWEST_FIRST = (action_runs.c.started_us.desc(), action_runs.c.uid.desc())
+
 
 @dataclass(frozen=True)
 class ActionRecord:
@@ -64,10 +66,10 @@ def find(connection: Connection, account: str, name: str) -> ActionRecord | None
 def begin_run(connection: Connection, run: Run) -> None:
     """Note that a run begins; the oldest of its action go."""
     mine = (action_runs.c.account == run.account, action_runs.c.name == run.name)
-    newest = select(action_runs.c.uid).where(*mine).order_by(action_runs.c.uid.desc())
-    oldest = connection.execute(newest.offset(RUNS_KEPT - 1).limit(1)).scalar()
-    if oldest is not None:
-        connection.execute(delete(action_runs).where(*mine, action_runs.c.uid <= oldest))
+    newest = select(action_runs.c.uid).where(*mine).order_by(*_NEWEST_FIRST)
+    oldest = connection.execute(newest.offset(RUNS_KEPT - 1)).scalars().all()
+    if oldest:
+        connection.execute(delete(action_runs).where(action_runs.c.uid.in_(oldest)))
     values = {name: getattr(run, name) for name in Run.__dataclass_fields__}
     connection.execute(insert(action_runs).values(**values))
 
@@ -87,7 +89,7 @@ def lose_runs(connection: Connection, now_us: int) -> None:
 def runs_of(connection: Connection, account: str, name: str, limit: int = RUNS_KEPT) -> list[Run]:
     """The newest runs of an action, the newest first."""
     mine = (action_runs.c.account == account, action_runs.c.name == name)
-    rows = connection.execute(select(action_runs).where(*mine).order_by(action_runs.c.uid.desc()).limit(limit))
+    rows = connection.execute(select(action_runs).where(*mine).order_by(*_NEWEST_FIRST).limit(limit))
     return [Run(**row._mapping) for row in rows]
 
 

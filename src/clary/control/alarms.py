@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection
 
-from clary.control.desk import Caller, Deed, Desk, put_tags
+from clary.control.desk import Caller, Deed, Desk, drop_tags, put_tags, tags_of
 from clary.domain.alarm_rules import children_of, suppressor_of
 from clary.domain.alarms import (
     Alarm,
@@ -31,7 +31,6 @@ from clary.store import alarm_history
 from clary.store.alarm_history import HistoryQuery, Item, encode_data
 from clary.store.alarms import COMPOSITE, METRIC, alarms_of, change, delete_alarms, find_alarm, put, set_state
 from clary.store.records import record
-from clary.store.tables import tags as tags_table
 from clary.telemetry.expressions import check, compile
 from clary.telemetry.statistics import parse_stat
 
@@ -208,7 +207,7 @@ async def add_tags(desk: Desk, caller: Caller, arn: str, new: dict[str, str]) ->
 
     def work(connection: Connection) -> None:
         alarm = _by_arn(connection, caller, arn)
-        put_tags(connection, alarm.uid, _tags(connection, alarm.uid), new)
+        put_tags(connection, alarm.uid, tags_of(connection, alarm.uid), new)
         _audit(connection, caller, "TagResource", alarm.uid, alarm.name, now_us)
 
     await desk.store.write(work)
@@ -220,8 +219,7 @@ async def remove_tags(desk: Desk, caller: Caller, arn: str, keys: Collection[str
 
     def work(connection: Connection) -> None:
         alarm = _by_arn(connection, caller, arn)
-        gone = (tags_table.c.resource_uid == alarm.uid) & tags_table.c.key.in_(list(keys))
-        connection.execute(delete(tags_table).where(gone))
+        drop_tags(connection, alarm.uid, keys)
         _audit(connection, caller, "UntagResource", alarm.uid, alarm.name, now_us)
 
     await desk.store.write(work)
@@ -229,7 +227,7 @@ async def remove_tags(desk: Desk, caller: Caller, arn: str, keys: Collection[str
 
 async def list_tags(desk: Desk, caller: Caller, arn: str) -> dict[str, str]:
     """All tags by key. Raises NotFound."""
-    return await desk.store.read(lambda connection: _tags(connection, _by_arn(connection, caller, arn).uid))
+    return await desk.store.read(lambda connection: tags_of(connection, _by_arn(connection, caller, arn).uid))
 
 
 def check_spec(spec: AlarmSpec) -> None:
@@ -325,13 +323,6 @@ def _by_arn(connection: Connection, caller: Caller, arn: str) -> Alarm:
     if alarm is None:
         raise NotFound(NOUN, name, arn)
     return alarm
-
-
-def _tags(connection: Connection, uid: str) -> dict[str, str]:
-    rows = connection.execute(
-        select(tags_table.c.key, tags_table.c.value).where(tags_table.c.resource_uid == uid).order_by(tags_table.c.key)
-    )
-    return {row.key: row.value for row in rows}
 
 
 def _audit(connection: Connection, caller: Caller, operation: str, uid: str, name: str, now_us: int) -> None:

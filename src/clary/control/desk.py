@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, Table, delete, insert
+from sqlalchemy import Connection, Table, delete, insert, select
 
 from clary.domain.errors import AlreadyExists, NotFound
 from clary.domain.names import arn_of, name_key
@@ -65,6 +66,13 @@ def head(caller: Caller, name: str, uid: str, now_us: int) -> dict[str, str | in
     }
 
 
+def tags_of(connection: Connection, uid: str) -> dict[str, str]:
+    """The tags of a resource, by key."""
+    table = tags_table
+    query = select(table.c.key, table.c.value).where(table.c.resource_uid == uid).order_by(table.c.key)
+    return {row.key: row.value for row in connection.execute(query)}
+
+
 def put_tags(connection: Connection, uid: str, old: dict[str, str], new: dict[str, str]) -> None:
     """Write `new` over `old`; LimitExceeded above 50 tags."""
     merge_tags(old, new)
@@ -75,9 +83,12 @@ def put_tags(connection: Connection, uid: str, old: dict[str, str], new: dict[st
         )
 
 
-def drop_tags(connection: Connection, uid: str) -> None:
-    """A deleted resource has none."""
-    connection.execute(delete(tags_table).where(tags_table.c.resource_uid == uid))
+def drop_tags(connection: Connection, uid: str, keys: Collection[str] | None = None) -> None:
+    """Forget the tags of these keys; None: all of them, since a deleted resource has none."""
+    gone = tags_table.c.resource_uid == uid
+    if keys is not None:
+        gone &= tags_table.c.key.in_(list(keys))
+    connection.execute(delete(tags_table).where(gone))
 
 
 def audit(connection: Connection, caller: Caller, kind: Kind, deed: Deed) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, update
 
-from clary.control.desk import Caller, Deed, Desk, drop_tags, put_tags
+from clary.control.desk import Caller, Deed, Desk, drop_tags, put_tags, tags_of
 from clary.domain.errors import Invalid, LimitExceeded, NotFound
 from clary.domain.event_inputs import TargetSpec
 from clary.domain.rules import RULES_MAX, RuleSpec, check_rule, check_targets, rule_arn
@@ -19,7 +19,7 @@ from clary.store.documents import pack
 from clary.store.outbox import bus_arn
 from clary.store.records import record
 from clary.store.rules import RuleRecord
-from clary.store.tables import event_rules, tags
+from clary.store.tables import event_rules
 
 KIND = "rule"
 
@@ -159,7 +159,7 @@ async def add_tags(desk: Desk, caller: Caller, arn: str, new: dict[str, str]) ->
 
     def work(connection: Connection) -> None:
         rule = _by_arn(connection, caller, arn)
-        put_tags(connection, rule.uid, _tags(connection, rule.uid), new)
+        put_tags(connection, rule.uid, tags_of(connection, rule.uid), new)
         _audit(connection, caller, "TagResource", rule, desk.clock.now_us())
 
     await desk.store.write(work)
@@ -170,7 +170,7 @@ async def remove_tags(desk: Desk, caller: Caller, arn: str, keys: Sequence[str])
 
     def work(connection: Connection) -> None:
         rule = _by_arn(connection, caller, arn)
-        connection.execute(delete(tags).where(tags.c.resource_uid == rule.uid, tags.c.key.in_(list(keys))))
+        drop_tags(connection, rule.uid, keys)
         _audit(connection, caller, "UntagResource", rule, desk.clock.now_us())
 
     await desk.store.write(work)
@@ -178,12 +178,7 @@ async def remove_tags(desk: Desk, caller: Caller, arn: str, keys: Sequence[str])
 
 async def list_tags(desk: Desk, caller: Caller, arn: str) -> dict[str, str]:
     """All tags of a rule by key. NotFound."""
-    return await desk.store.read(lambda connection: _tags(connection, _by_arn(connection, caller, arn).uid))
-
-
-def _tags(connection: Connection, uid: str) -> dict[str, str]:
-    found_rows = connection.execute(select(tags).where(tags.c.resource_uid == uid).order_by(tags.c.key))
-    return {row.key: row.value for row in found_rows}
+    return await desk.store.read(lambda connection: tags_of(connection, _by_arn(connection, caller, arn).uid))
 
 
 def _by_arn(connection: Connection, caller: Caller, arn: str) -> RuleRecord:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection
 
-from clary.control.desk import Caller, Deed, Desk, put_tags
+from clary.control.desk import Caller, Deed, Desk, drop_tags, put_tags, tags_of
 from clary.control.scaling import TARGET
 from clary.domain.errors import NotFound
 from clary.domain.scaling import target_arn
 from clary.store.records import record
 from clary.store.scaling import target_by_uid
-from clary.store.tables import tags as tags_table
 
 
 async def tag(desk: Desk, caller: Caller, arn: str, new: dict[str, str]) -> None:
@@ -21,7 +20,7 @@ async def tag(desk: Desk, caller: Caller, arn: str, new: dict[str, str]) -> None
 
     def work(connection: Connection) -> None:
         uid = _tagged(connection, caller, arn)
-        put_tags(connection, uid, _tags(connection, uid), new)
+        put_tags(connection, uid, tags_of(connection, uid), new)
         record(connection, caller, Deed("TagResource", uid, arn, now_us, TARGET))
 
     await desk.store.write(work)
@@ -33,8 +32,7 @@ async def untag(desk: Desk, caller: Caller, arn: str, keys: Sequence[str]) -> No
 
     def work(connection: Connection) -> None:
         uid = _tagged(connection, caller, arn)
-        table = tags_table
-        connection.execute(delete(table).where(table.c.resource_uid == uid, table.c.key.in_(keys)))
+        drop_tags(connection, uid, keys)
         record(connection, caller, Deed("UntagResource", uid, arn, now_us, TARGET))
 
     await desk.store.write(work)
@@ -42,7 +40,7 @@ async def untag(desk: Desk, caller: Caller, arn: str, keys: Sequence[str]) -> No
 
 async def list_tags(desk: Desk, caller: Caller, arn: str) -> dict[str, str]:
     """All tags of a target. Raises NotFound."""
-    return await desk.store.read(lambda connection: _tags(connection, _tagged(connection, caller, arn)))
+    return await desk.store.read(lambda connection: tags_of(connection, _tagged(connection, caller, arn)))
 
 
 def _tagged(connection: Connection, caller: Caller, arn: str) -> str:
@@ -51,11 +49,3 @@ def _tagged(connection: Connection, caller: Caller, arn: str) -> str:
     if target is None or target.scope != caller.scope or target_arn(caller.scope, target.uid) != arn.lower():
         raise NotFound("tagged", arn, arn)
     return target.uid
-
-
-def _tags(connection: Connection, uid: str) -> dict[str, str]:
-    table = tags_table
-    found = connection.execute(
-        select(table.c.key, table.c.value).where(table.c.resource_uid == uid).order_by(table.c.key)
-    )
-    return {row.key: row.value for row in found}

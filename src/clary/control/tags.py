@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row
 
 from clary.control import endpoint_configs, endpoints, models, training, tuning
-from clary.control.desk import Caller, Desk, Kind, put_tags
+from clary.control.desk import Caller, Desk, Kind, drop_tags, put_tags, tags_of
 from clary.domain.errors import Invalid, NotFound, NotServed
 from clary.domain.names import arn_of
 from clary.domain.principal import Scope
 from clary.store.named import find
 from clary.store.records import Deed, record
-from clary.store.tables import tags
 
 _KINDS: dict[str, Kind] = {
     kind.noun: kind for kind in (models.KIND, endpoint_configs.KIND, endpoints.KIND, training.KIND, tuning.KIND)
@@ -28,7 +27,7 @@ async def add(desk: Desk, caller: Caller, arn: str, new: dict[str, str]) -> dict
 
     def work(connection: Connection) -> dict[str, str]:
         kind, row = _resource(connection, caller, arn)
-        old = _tags(connection, row.uid)
+        old = tags_of(connection, row.uid)
         put_tags(connection, row.uid, old, new)
         record(connection, caller, Deed("AddTags", row.uid, _arn(kind, row), now_us, kind.noun))
         return dict(sorted({**old, **new}.items()))
@@ -42,7 +41,7 @@ async def remove(desk: Desk, caller: Caller, arn: str, keys: list[str]) -> None:
 
     def work(connection: Connection) -> None:
         kind, row = _resource(connection, caller, arn)
-        connection.execute(delete(tags).where(tags.c.resource_uid == row.uid, tags.c.key.in_(keys)))
+        drop_tags(connection, row.uid, keys)
         record(connection, caller, Deed("DeleteTags", row.uid, _arn(kind, row), now_us, kind.noun))
 
     await desk.store.write(work)
@@ -53,7 +52,7 @@ async def list_tags(desk: Desk, caller: Caller, arn: str) -> dict[str, str]:
 
     def work(connection: Connection) -> dict[str, str]:
         _, row = _resource(connection, caller, arn)
-        return _tags(connection, row.uid)
+        return tags_of(connection, row.uid)
 
     return await desk.store.read(work)
 
@@ -71,11 +70,6 @@ def _resource(connection: Connection, caller: Caller, arn: str) -> tuple[Kind, R
     if row is None:
         raise NotFound(kind.noun, parts["name"], arn)
     return kind, row
-
-
-def _tags(connection: Connection, uid: str) -> dict[str, str]:
-    rows = connection.execute(select(tags.c.key, tags.c.value).where(tags.c.resource_uid == uid).order_by(tags.c.key))
-    return {row.key: row.value for row in rows}
 
 
 def _arn(kind: Kind, row: Row[Any]) -> str:

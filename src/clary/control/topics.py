@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, update
 
-from clary.control.desk import Caller, Deed, Desk, drop_tags, put_tags
+from clary.control.desk import Caller, Deed, Desk, drop_tags, put_tags, tags_of
 from clary.domain.actions import NAME as ACTION_NAME
 from clary.domain.actions import TOPIC_ARN, function_name
 from clary.domain.errors import Invalid, LimitExceeded, NotFound
@@ -33,7 +33,7 @@ from clary.store import actions, deliveries, outbox
 from clary.store import topics as rows
 from clary.store.documents import pack
 from clary.store.records import record
-from clary.store.tables import subscriptions, tags, topics
+from clary.store.tables import subscriptions, topics
 from clary.store.topics import SubscriptionRecord, TopicRecord
 
 TOPIC, SUBSCRIPTION = "topic", "subscription"
@@ -64,7 +64,7 @@ async def create(
         if known is not None:
             if any(set_topic(known.spec, key, value) != known.spec for key, value in attributes.items()):
                 raise Invalid("Invalid parameter: Attributes Reason: Topic already exists with different attributes")
-            if given and dict(given) != _tags(connection, known.uid):
+            if given and dict(given) != tags_of(connection, known.uid):
                 raise Invalid("Invalid parameter: Tags Reason: Topic already exists with different tags")
             return known
         if len(rows.of_scope(connection, caller.scope)) >= TOPICS_MAX:
@@ -311,7 +311,7 @@ async def add_tags(at: SnsDesk, caller: Caller, arn: str, new: dict[str, str]) -
 
     def work(connection: Connection) -> None:
         topic = _topic(connection, caller.scope, name)
-        put_tags(connection, topic.uid, _tags(connection, topic.uid), new)
+        put_tags(connection, topic.uid, tags_of(connection, topic.uid), new)
         _audit(connection, caller, "TagResource", topic.uid, topic.arn, at.desk.clock.now_us())
 
     await at.desk.store.write(work)
@@ -323,7 +323,7 @@ async def remove_tags(at: SnsDesk, caller: Caller, arn: str, keys: Sequence[str]
 
     def work(connection: Connection) -> None:
         topic = _topic(connection, caller.scope, name)
-        connection.execute(delete(tags).where(tags.c.resource_uid == topic.uid, tags.c.key.in_(list(keys))))
+        drop_tags(connection, topic.uid, keys)
         _audit(connection, caller, "UntagResource", topic.uid, topic.arn, at.desk.clock.now_us())
 
     await at.desk.store.write(work)
@@ -332,12 +332,7 @@ async def remove_tags(at: SnsDesk, caller: Caller, arn: str, keys: Sequence[str]
 async def list_tags(at: SnsDesk, caller: Caller, arn: str) -> dict[str, str]:
     """All tags of a topic by key. NotFound."""
     name = _topic_name(caller, arn)
-    return await at.desk.store.read(lambda connection: _tags(connection, _topic(connection, caller.scope, name).uid))
-
-
-def _tags(connection: Connection, uid: str) -> dict[str, str]:
-    found_rows = connection.execute(select(tags).where(tags.c.resource_uid == uid).order_by(tags.c.key))
-    return {row.key: row.value for row in found_rows}
+    return await at.desk.store.read(lambda connection: tags_of(connection, _topic(connection, caller.scope, name).uid))
 
 
 def _topic_name(caller: Caller, arn: str) -> str:

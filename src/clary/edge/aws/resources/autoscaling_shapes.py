@@ -21,6 +21,8 @@ SERVICE = "application-autoscaling"
 RESOURCE_FIELDS = dict.fromkeys(("ServiceNamespace", "ResourceId", "ScalableDimension"), Field.SERVED)
 PERIOD_S = 60
 """Of customised metrics, which name none."""
+DIMENSIONS_MAX = 30
+"""Of a metric (CloudWatch's API reference)."""
 _NOUNS = {TARGET: "scalable target", POLICY: "scaling policy", ACTION: "scheduled action"}
 Result = TypeVar("Result")
 
@@ -113,8 +115,13 @@ def _tracking(members: Members) -> TargetTracking:
         raise Invalid("ResourceLabel is only for the metric type ALBRequestCountPerTarget.")
     custom = members.get("CustomizedMetricSpecification")
     queries: tuple[MetricQuery, ...] = ()
-    if custom is not None:
-        queries = tuple(_query(entry) for entry in custom.get("Metrics") or ()) or (_single(custom),)
+    if custom is not None and custom.get("Metrics"):
+        if len(custom) > 1:
+            beside = ", ".join(sorted(set(custom) - {"Metrics"}))
+            raise Invalid(f"CustomizedMetricSpecification holds Metrics and {beside}; only one may be given.")
+        queries = tuple(_query(entry) for entry in custom["Metrics"])
+    elif custom is not None:
+        queries = (_single(custom),)
     return TargetTracking(
         target=members["TargetValue"],
         predefined=predefined.get("PredefinedMetricType", ""),
@@ -130,11 +137,19 @@ def _single(custom: Members) -> MetricQuery:
     missing = [name for name in ("MetricName", "Namespace", "Statistic") if not custom.get(name)]
     if missing:
         raise Invalid(f"CustomizedMetricSpecification needs {', '.join(missing)}, or Metrics.")
-    dimensions = dimensions_of(custom.get("Dimensions"))
+    dimensions = _dimensions(custom)
     stat = MetricStat(
         custom["Namespace"], custom["MetricName"], dimensions, PERIOD_S, custom["Statistic"], custom.get("Unit")
     )
     return MetricQuery("m1", stat)
+
+
+def _dimensions(metric: Members) -> tuple[tuple[str, str], ...]:
+    """Of a metric, sorted; Invalid for more than an alarm's metric may have, which this shape does not bound."""
+    pairs = metric.get("Dimensions") or ()
+    if len(pairs) > DIMENSIONS_MAX:
+        raise Invalid(f"Dimensions holds {len(pairs)} entries; at most {DIMENSIONS_MAX} are allowed.")
+    return dimensions_of(pairs)
 
 
 def _query(entry: Members) -> MetricQuery:
@@ -147,7 +162,7 @@ def _query(entry: Members) -> MetricQuery:
         metric = MetricStat(
             named["Namespace"],
             named["MetricName"],
-            dimensions_of(named.get("Dimensions")),
+            _dimensions(named),
             PERIOD_S,
             stat["Stat"],
             stat.get("Unit"),

@@ -17,8 +17,18 @@ class Threads:
         self._pool = ThreadPoolExecutor(max_workers=threads_max, thread_name_prefix=name)
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Run `work` on a thread. Cancelling the caller does not stop work that has begun."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        """Run `work` on a thread. Cancelling the caller does not stop work that has begun.
+
+        A StopIteration, which no future may hold (its waiter would wait for ever), comes as a RuntimeError.
+        """
+
+        def safe() -> Result:
+            try:
+                return work()
+            except StopIteration as error:
+                raise RuntimeError("blocking work raised StopIteration") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, safe)
 
     def close(self) -> None:
         """Wait for what runs, refuse what comes."""

@@ -7,7 +7,7 @@ levels: looking again with the same data changes nothing and tells nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -167,22 +167,31 @@ def _in_order(alarms: Sequence[Alarm]) -> list[tuple[Alarm, Rule]]:
     should there be one, its members come in the order of their names."""
     composites = {alarm.name: alarm for alarm in alarms if isinstance(alarm.spec, CompositeAlarm)}
     ordered: dict[str, tuple[Alarm, Rule]] = {}
-    visiting: set[str] = set()
-
-    def visit(alarm: Alarm) -> None:
-        if alarm.name in visiting:
-            return
-        visiting.add(alarm.name)
-        assert isinstance(alarm.spec, CompositeAlarm)
-        suppressor = suppressor_of(alarm)
-        for name in (*children_of(alarm), *([suppressor] if suppressor else [])):
-            if name in composites:
-                visit(composites[name])
-        ordered[alarm.name] = (alarm, parse_rule(alarm.spec.rule))
-
-    for alarm in composites.values():
-        visit(alarm)
+    seen: set[str] = set()
+    for name, alarm in composites.items():
+        # Without recursion: a chain may be as long as there are alarms.
+        path = [(name, _needs(alarm))] if name not in seen else []
+        seen.add(name)
+        while path:
+            at, needs = path[-1]
+            below = next((need for need in needs if need in composites and need not in seen), None)
+            if below is not None:
+                seen.add(below)
+                path.append((below, _needs(composites[below])))
+                continue
+            path.pop()
+            spec = composites[at].spec
+            assert isinstance(spec, CompositeAlarm)
+            ordered[at] = (composites[at], parse_rule(spec.rule))
     return list(ordered.values())
+
+
+def _needs(alarm: Alarm) -> Iterator[str]:
+    """Names of the alarms that a composite depends on."""
+    yield from children_of(alarm)
+    suppressor = suppressor_of(alarm)
+    if suppressor is not None:
+        yield suppressor
 
 
 def _composite(region: _Region, alarm: Alarm, rule: Rule) -> Iterable[Change]:

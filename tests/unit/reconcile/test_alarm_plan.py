@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -207,6 +208,14 @@ def test_composites_follow_their_children_in_one_look_however_they_are_named() -
         "22:13:21 UTC"
     )
     assert plan(applied(alarms, changes), {}, NOW, NOW) == []
+
+
+def test_a_long_chain_of_composites_is_followed_to_its_end() -> None:
+    names = ["a", *(f"c{number:04}" for number in range(1500))]
+    chain = [an_alarm(name, composite(f"ALARM({below})"), seen=1) for below, name in itertools.pairwise(names)]
+    changes = plan([*reversed(chain), an_alarm("a")], {"uid-a": outcome(ALARM)}, NOW, NOW)
+    assert [change.alarm.name for change in changes] == names
+    assert {change.columns["state"] for change in changes} == {"ALARM"}
 
 
 def test_a_composite_was_evaluated_when_the_last_of_its_children_was() -> None:

@@ -105,9 +105,6 @@ class _World:
             alarms=dict(alarms),
         )
 
-    def change(self, uid: str, **columns: object) -> None:
-        self.replicas[uid] = replace(self.replicas[uid], **columns)  # type: ignore[arg-type]
-
     def share(self) -> float:
         """Of the traffic, what the new fleet has."""
         return sum(v.share for v in (self.route.variants if self.route else ()) if v.uid == "v2")
@@ -124,14 +121,14 @@ class _World:
         """What processes do by themselves."""
         for uid, one in list(self.replicas.items()):
             if one.stopping_us is not None:
-                self.change(uid, phase=ReplicaPhase.GONE)
+                self.replicas[uid] = replace(one, phase=ReplicaPhase.GONE)
             elif one.phase is ReplicaPhase.STARTING and self.ready_at_s[uid] <= now_s:
-                self.change(uid, phase=ReplicaPhase.READY)
+                self.replicas[uid] = replace(one, phase=ReplicaPhase.READY)
                 if one.generation == 2 and self.question.crash_s is not None:
                     self.dies_at_s[uid] = now_s + self.question.crash_s
             elif one.phase is ReplicaPhase.READY and self.dies_at_s.get(uid, now_s + 1) <= now_s:
                 self.events.append(Event(now_s, "a process of the new fleet dies"))
-                self.change(uid, phase=ReplicaPhase.STARTING, restarts=one.restarts + 1)
+                self.replicas[uid] = replace(one, phase=ReplicaPhase.STARTING, restarts=one.restarts + 1)
                 self.ready_at_s[uid] = now_s + self.question.new.start_s
 
     def apply(self, action: Action, now_s: int) -> None:
@@ -140,16 +137,16 @@ class _World:
             case StartReplica(generation, variant):
                 self._start(generation, variant, now_s)
             case MarkReady(uid, address):
-                self.change(uid, routed_address=address)
+                self.replicas[uid] = replace(self.replicas[uid], routed_address=address)
             case Publish(route):
                 before = self.share()
                 self.route = route
                 if self.share() != before:
                     self.events.append(Event(now_s, f"traffic of the new fleet: {before:.0%} -> {self.share():.0%}"))
             case DrainReplica(uid):
-                self.change(uid, draining_us=now_us)
+                self.replicas[uid] = replace(self.replicas[uid], draining_us=now_us)
             case StopReplica(uid):
-                self.change(uid, stopping_us=now_us)
+                self.replicas[uid] = replace(self.replicas[uid], stopping_us=now_us)
             case ForgetReplica(uid):
                 del self.replicas[uid]
             case SetStatus(status):
@@ -267,13 +264,8 @@ class RolloutSimulation:
         )
 
     def _summary(self) -> dict[str, float | int | str]:
-        arrived, errors = (
-            {
-                version: sum(getattr(second, name) for second in record.seconds)
-                for version, record in self._records.items()
-            }
-            for name in ("arrived", "errors")
-        )
+        arrived = {version: sum(second.arrived for second in one.seconds) for version, one in self._records.items()}
+        errors = {version: sum(second.errors for second in one.seconds) for version, one in self._records.items()}
         base = self._world.want.base
         whole = self._world.status is EndpointStatus.IN_SERVICE
         outcome = "under way" if not whole else "in service" if base is self._world.want.target else "rolled back"

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 from clary.domain.alarms import AlarmValue, MetricAlarm, MetricStat
 from clary.domain.errors import Invalid
+from clary.kit.clock import MICROS
 from clary.reconcile.alarms import EXTRA_PERIODS, Datapoint, judge
 from clary.simulation.service import Second
 from clary.telemetry.expressions import Series, compile, evaluate_all
 from clary.telemetry.statistics import Percentile, Window, parse_stat
-
-MICROS_PER_S = 1_000_000
 
 
 @dataclass
@@ -71,11 +70,11 @@ def _latency_us(stat: str, seconds: Sequence[Second]) -> float:
     """A percentile of a period is the largest of its seconds': on the safe side."""
     parsed = parse_stat(stat)
     if isinstance(parsed, Percentile):
-        return max(second.latency_s(parsed.fraction) for second in seconds) * MICROS_PER_S
+        return max(second.latency_s(parsed.fraction) for second in seconds) * MICROS
     if parsed == "Maximum":
-        return max(second.latency_s(0.9999) for second in seconds) * MICROS_PER_S
+        return max(second.latency_s(0.9999) for second in seconds) * MICROS
     total = sum(second.arrived * second.mean_s for second in seconds)
-    return total / sum(second.arrived for second in seconds) * MICROS_PER_S
+    return total / sum(second.arrived for second in seconds) * MICROS
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Trails: made, changed, started and stopped. What they want is delivered by reconcile/trails_loop.py."""
+"""Trails: made, changed, started and stopped. What they want is delivered by control/trail_delivery.py."""
 
 from __future__ import annotations
 

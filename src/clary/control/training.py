@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from clary.control.desk import Caller, Deed, Desk, Kind, audit, head, not_found, put_tags, require_free
 from clary.domain.errors import Invalid
-from clary.domain.names import name_key
 from clary.domain.training import ENDED, TrainingSpec, check_training
 from clary.store.documents import pack
 from clary.store.named import After, ListQuery, find, list_page
@@ -73,15 +72,3 @@ async def stop(desk: Desk, caller: Caller, name: str) -> None:
         audit(connection, caller, KIND, Deed("Stop", row.uid, job.arn, now_us))
 
     await desk.store.write(work)
-
-
-async def log_uids(desk: Desk, account: str, name: str) -> dict[str, str]:
-    """Region to uid of the jobs of that name in an account, for their logs (`HOME/logs/training/<uid>/algo-1.log`)."""
-
-    def work(connection: Connection) -> dict[str, str]:
-        query = select(training_jobs.c.region, training_jobs.c.uid).where(
-            training_jobs.c.account == account, training_jobs.c.name_key == name_key(name)
-        )
-        return {row.region: row.uid for row in connection.execute(query)}
-
-    return await desk.store.read(work)

@@ -13,7 +13,6 @@ from typing import Any
 
 from clary.domain.errors import Invalid
 
-PATHS_MAX = 100
 _PATH = re.compile(r"\$((\.[\w-]+)|(\['[^']+'\])|(\[\"[^\"]+\"\])|(\[\d{1,4}\]))*", re.ASCII)
 _STEP = re.compile(r"\.([\w-]+)|\['([^']+)'\]|\[\"([^\"]+)\"\]|\[(\d{1,4})\]", re.ASCII)
 _PLACE = re.compile(r"<([\w.-]+)>", re.ASCII)

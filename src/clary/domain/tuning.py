@@ -16,7 +16,6 @@ from clary.domain.training import TrainingSpec, check_training, metrics_of
 
 JOBS_MAX = 750
 """ResourceLimits.MaxNumberOfTrainingJobs at most (quota of the service)."""
-SCALINGS = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
 OBJECTIVE_PARAMETER = "_tuning_objective_metric"
 """Tells the algorithm which metric to compute."""
 FAILURES_MAX = 5

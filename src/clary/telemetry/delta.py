@@ -110,10 +110,6 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     """Traced invocations of this second beyond what a delta holds."""
 
 
-class DeltaError(ValueError):
-    """The bytes are no delta: torn, or damaged."""
-
-
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Delta)
 

@@ -90,6 +90,18 @@ def test_what_is_described_runs(server: Server, folder: Path) -> None:
         again = clary(server, *command)
         assert again.stdout == "Nothing to change: what runs is what is described.\n", again.stdout + again.stderr
 
+    # By the load instead; what cores bound is no difference.
+    pair = described["endpoints"]["pair"]
+    pair["variants"]["A"]["scaling"] = {"min": 1, "max": 500, "concurrency": 2}
+    described["endpoints"]["Fraud"]["scaling"] = {"min": 1, "max": 1, "concurrency": 3}
+    file = written(folder, described)
+    done = clary(server, "apply", file, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert changes(clary(server, "plan", file, "--json")) == {}
+    assert document(clary(server, "status", "Fraud", "--json"))["load"][0]["concurrency"] == 3  # type: ignore[index]
+    assert "one for each 3 requests at once" in clary(server, "status", "Fraud").stdout
+    described["endpoints"]["Fraud"]["scaling"] = {"min": 1, "max": 2, "invocations_per_minute": 6000}
+
     # Every kind of change, in one go.
     described["actions"]["page"]["retries"] = 2
     fraud, pair = described["endpoints"]["Fraud"], described["endpoints"]["pair"]
@@ -110,7 +122,7 @@ def test_what_is_described_runs(server: Server, folder: Path) -> None:
             ],
         ),
         "endpoint pair": ("update", ["variants.B.weight", "variants.B.instances"]),
-        "scaling Fraud/AllTraffic": ("update", ["max"]),
+        "scaling Fraud/AllTraffic": ("update", ["max", "concurrency", "invocations_per_minute"]),
         "alarm Fraud-slow": ("update", ["Threshold", "AlarmDescription"]),
     }
     done = clary(server, "apply", file, "--yes")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import typer
 
-from clary.cli import alarms, deploy, options, remove, scaling, settle
+from clary.cli import alarms, deploy, options, remove, scale, scaling, settle
 from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
@@ -236,7 +236,7 @@ def _scaling(site: Site, change: Change) -> None:
     endpoint, _, name = change.name.partition("/")
     variant = next(one for one in site.endpoint(endpoint).variants if one.name == name)
     assert variant.scaling is not None
-    wish, path = variant.scaling, f"/endpoints/{endpoint}/scale"
+    wish = variant.scaling
     which = {"ResourceId": f"endpoint/{endpoint}/variant/{name}"}
     dimension = {"ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
     had = site.have.things.get((change.kind, change.name), {})
@@ -244,10 +244,10 @@ def _scaling(site: Site, change: Change) -> None:
         if had.get("concurrency") is None and had:
             scaling.ask(site.api, "DeregisterScalableTarget", **which, **dimension)
         bounds = {"min": wish.least, "max": wish.most}
-        site.api.admin("PUT", path, {"variant": name, "concurrency": wish.concurrency, **bounds})
+        scale.put(site.api, endpoint, {"variant": name, "concurrency": wish.concurrency, **bounds})
         return
     if had.get("concurrency") is not None:
-        site.api.admin("DELETE", path, {"variant": name})
+        scale.turned_off(site.api, endpoint, name)
     bounds = {"MinCapacity": wish.least, "MaxCapacity": wish.most}
     scaling.ask(site.api, "RegisterScalableTarget", **which, **dimension, **bounds)
     _track(site, which, dimension, float(wish.invocations_per_minute or 0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clary.cli import alarms, scaling
+from clary.cli import alarms, scale, scaling
 from clary.cli.api import Api, ApiError
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.pack import packed
@@ -126,12 +126,13 @@ def things_wanted(api: Api, description: Description) -> Things:
 
 
 def _scaling_facts(api: Api, endpoint: Endpoint, wish: Scaling) -> Facts:
-    most = wish.most
+    least, most = wish.least, wish.most
     if wish.concurrency is not None:
         # Cores bound it, and that is what the server tells.
         most = min(most, int((_scale(api, endpoint.name) or {}).get("cores", most)))
+        least = min(least, most)
     return {
-        "min": wish.least,
+        "min": least,
         "max": most,
         "concurrency": wish.concurrency,
         "invocations_per_minute": wish.invocations_per_minute,
@@ -250,7 +251,7 @@ def _scalings(api: Api, endpoint: Endpoint, names: list[str]) -> Iterator[tuple[
 def _scale(api: Api, endpoint: str) -> dict[str, Any] | None:
     """How an endpoint is scaled with no configuration; None where there is no endpoint."""
     try:
-        return api.admin("GET", f"/endpoints/{endpoint}/scale")
+        return scale.show(api, endpoint)
     except ApiError as error:
         if error.status == 404:
             return None

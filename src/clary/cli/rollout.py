@@ -188,4 +188,5 @@ def _present(api: Api, name: str, instances: int | None) -> tuple[str, deploy.Fl
             "Describe all of them in a file for `clary apply`, with its rollout policy.",
         )
     one = variants[0]
-    return str(found["name"]), deploy.FleetShape(one["variant"], instances or one["instances"], one["instance_type"])
+    wanted = int(found["fleets"][0]["variants"][0]["wanted"])  # also where it is scaled; to none as well
+    return str(found["name"]), deploy.FleetShape(one["variant"], instances or max(1, wanted), one["instance_type"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clary.cli import alarms, options, scaling
+from clary.cli import alarms, options, scale, scaling
 from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.output import print_json, print_table
@@ -73,6 +73,7 @@ def document_of(api: Api, name: str) -> dict[str, Any]:
         **seen,
         "alarms": [_alarm(alarm, guards) for alarm in alarms.alarms_of(api) if _about(alarm, seen["name"], guards)],
         "scaling": scaling.scaling_of(api, seen["name"], variants),
+        "load": [one for one in scale.show(api, seen["name"])["variants"] if one["by"] == "load"],
     }
 
 
@@ -139,13 +140,22 @@ def sections(found: dict[str, Any]) -> dict[str, Section]:
             for a in found["alarms"]
         ]
         shown["Alarms"] = (["ALARM", "STATE", "LATEST", "WATCHES"], rows)
-    if found["scaling"]:
-        shown["Scaling"] = (["VARIANT", "", ""], [list(row) for row in _scaling_rows(found["scaling"])])
+    if found["scaling"] or found["load"]:
+        shown["Scaling"] = (["VARIANT", "BY", ""], _scaling_rows(found))
     return shown
 
 
-def _scaling_rows(found: list[dict[str, Any]]) -> list[list[str]]:
-    return scaling.rows([{**one, "schedule": [], "activities": one["activities"][:1]} for one in found])
+def _scaling_rows(found: dict[str, Any]) -> list[list[object]]:
+    last = [{**one, "schedule": [], "activities": one["activities"][:1]} for one in found["scaling"]]
+    return [
+        *(list(row) for row in scaling.rows(last)),
+        *([one["variant"], "load", _load_words(one)] for one in found["load"]),
+    ]
+
+
+def _load_words(one: dict[str, Any]) -> str:
+    each = f"one for each {one['concurrency']} requests at once"
+    return f"{one['min']} to {one['max']}, {each}; {one['load']:.1f} now"
 
 
 def _countdown(rollout: dict[str, Any]) -> str:

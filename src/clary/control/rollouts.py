@@ -78,6 +78,14 @@ class Rollout:
         return max(0.0, self.steps[self.progress.step - 1].wait_s - self.progress.baked_us / MICROS)
 
 
+def bake_left_s(found: Rollout, now_us: int) -> float:
+    """What is left of the bake under way, between two looks at it, too; where alarms count, as they counted last."""
+    progress = found.progress
+    if progress is None or progress.looked_us is None or found.deployment.alarms:
+        return found.bake_left_s
+    return max(0.0, found.bake_left_s - max(0, now_us - progress.counted_us) / MICROS)
+
+
 def deployment_for(
     connection: Connection, record: EndpointRecord, revision: Revision, guard: Guard
 ) -> Deployment | None:

@@ -106,8 +106,8 @@ def _member(body: bytes, name: str, kind: type[T], what: str) -> T | None:
 
 async def _rollout(admin: Admin, caller: Caller, request: Request, _: bytes) -> Response:
     name = str(request.path_params["name"])
-    found = await rollouts.under_way(admin.desk, caller, name)
-    return JSONResponse({"name": name, "rollout": None if found is None else _shown_rollout(found)})
+    found, now_us = await rollouts.under_way(admin.desk, caller, name), admin.desk.clock.now_us()
+    return JSONResponse({"name": name, "rollout": None if found is None else _shown_rollout(found, now_us)})
 
 
 async def _promote(admin: Admin, caller: Caller, request: Request, body: bytes) -> Response:
@@ -138,7 +138,7 @@ async def _status(admin: Admin, caller: Caller, request: Request, _: bytes) -> R
             "failure_reason": found.record.failure_reason or None,
             "modified": instant_text(found.record.modified_us),
             "fleets": shown,
-            "rollout": None if rollout is None else _shown_rollout(rollout),
+            "rollout": None if rollout is None else _shown_rollout(rollout, admin.desk.clock.now_us()),
         }
     )
 
@@ -154,13 +154,13 @@ def _fleet(version: int | None, revision: Revision, ready: Mapping[str, int]) ->
     }
 
 
-def _shown_rollout(found: rollouts.Rollout) -> dict[str, object]:
+def _shown_rollout(found: rollouts.Rollout, now_us: int) -> dict[str, object]:
     progress = found.progress
     return {
         "stage": found.stage,
         "step": progress.step if progress else 1,
         "steps": len(found.steps),
-        "bake_left_s": found.bake_left_s,
+        "bake_left_s": rollouts.bake_left_s(found, now_us),
         "counting": progress is not None and progress.looked_us is not None,
         "reason": progress.reason if progress else "",
         "started": instant_text(progress.started_us) if progress else None,

@@ -132,7 +132,10 @@ def test_metric_filters_make_metrics(server: Server, logs: Any) -> None:
         ("ERROR", {"dimensions": {"A": "$.a"}}),
         ("{ $.a = * }", {"dimensions": {"A": "$.a"}, "defaultValue": 0.0}),
         ("ERROR", {"metricNamespace": "AWS/SageMaker"}),
+        ("ERROR", {"metricNamespace": "aws/SageMaker"}),
         ("ERROR", {"metricValue": "one"}),
+        ("ERROR", {"metricValue": "1e999"}),
+        ("ERROR", {"defaultValue": 1e308}),
     ):
         transformation = [{**told, **wrong}]
         given = {**one, "filterPattern": pattern, "metricTransformations": transformation}

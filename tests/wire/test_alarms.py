@@ -348,7 +348,8 @@ def test_names_and_data_of_states_have_a_form(client: Any) -> None:
     assert "control characters" in refusal(client.put_metric_alarm, AlarmName="a\tb", **SIMPLE)[1]
     put(client)
     state = {"AlarmName": "a", "StateValue": "ALARM", "StateReason": "a drill"}
-    assert refusal(client.set_alarm_state, **state, StateReasonData="{")[0] == "InvalidFormat"
+    for text in ("{", "[1, NaN]", "[" * 3900):
+        assert refusal(client.set_alarm_state, **state, StateReasonData=text)[0] == "InvalidFormat"
     client.set_alarm_state(**state, StateReasonData="{}")
 
 

@@ -34,10 +34,15 @@ class Fault:
     """False: a warning."""
 
 
+def _no_json(constant: str) -> float:
+    """NaN and Infinity, which Python would take; ValueError."""
+    raise ValueError(constant)
+
+
 def faults(body: str) -> list[Fault]:
     """All that is wrong with a dashboard's body, in its order."""
     try:
-        document = json.loads(body)
+        document = json.loads(body, parse_constant=_no_json)
     except (ValueError, RecursionError):
         return [Fault("", "The field DashboardBody must be a valid JSON object", error=True)]
     if not isinstance(document, dict):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 import warnings
 from datetime import datetime, timedelta, timezone
@@ -61,7 +62,10 @@ def _graph(figure: Any, spec: dict[str, Any]) -> None:
     if any(line["right"] for line in spec["lines"]) or any(mark["right"] for mark in spec["horizontal"]):
         axes[True] = axes[False].twinx()
     handles = (_bars if spec["view"] == "bar" else _stack if spec["stacked"] else _lines)(axes, spec)
-    for right, axis in axes.items():
+    for mark in spec["horizontal"]:
+        for value in mark["values"]:
+            axes[mark["right"]].axhline(value, color=mark["colour"] or MARK, linewidth=1)
+    for right, axis in axes.items():  # after the levels: a threshold is seen, however far the values are from it
         limits = spec["right" if right else "left"]
         axis.set_ylim(limits["least"], limits["most"])
     for mark in spec["horizontal"]:
@@ -94,7 +98,7 @@ def _graph(figure: Any, spec: dict[str, Any]) -> None:
 def _lines(axes: dict[bool, Any], spec: dict[str, Any]) -> list[Any]:
     handles = []
     for line, colour in zip(spec["lines"], _colours(spec), strict=True):
-        # A missing period is a gap, not a line over it.
+        # A missing period is a gap, not a line over it; a point between two gaps is a dot.
         xs: list[datetime] = []
         ys: list[float] = []
         for (at, value), before in zip(line["points"], [None, *line["points"]], strict=False):
@@ -103,8 +107,11 @@ def _lines(axes: dict[bool, Any], spec: dict[str, Any]) -> list[Any]:
                 ys.append(float("nan"))
             xs.append(_at(at, spec))
             ys.append(value)
-        marker = "o" if len(line["points"]) < 2 else "None"
-        handles += axes[line["right"]].plot(xs, ys, color=colour, label=line["label"], linewidth=1.2, marker=marker)
+        drawn = [False, *(not math.isnan(value) for value in ys), False]
+        dots = [at for at in range(len(ys)) if drawn[at : at + 3] == [False, True, False]]
+        handles += axes[line["right"]].plot(
+            xs, ys, color=colour, label=line["label"], linewidth=1.2, marker="o", markevery=dots
+        )
     return handles
 
 
@@ -133,9 +140,8 @@ def _bars(axes: dict[bool, Any], spec: dict[str, Any]) -> list[Any]:
 
 
 def _level(axis: Any, mark: dict[str, Any]) -> None:
+    """What a level fills, and its label, within limits that are set."""
     colour = mark["colour"] or MARK
-    for value in mark["values"]:
-        axis.axhline(value, color=colour, linewidth=1)
     low, high = axis.get_ylim()
     if len(mark["values"]) == 2:
         axis.axhspan(*mark["values"], color=colour, alpha=0.15)
@@ -145,7 +151,7 @@ def _level(axis: Any, mark: dict[str, Any]) -> None:
     if mark["label"]:
         axis.annotate(
             mark["label"], (0, mark["values"][0]), xycoords=("axes fraction", "data"), fontsize=7, color=colour,
-            xytext=(3, 2), textcoords="offset points", parse_math=False,
+            xytext=(3, 2), textcoords="offset points", parse_math=False, annotation_clip=True,
         )  # fmt: skip
 
 
@@ -163,7 +169,7 @@ def _moment(axis: Any, mark: dict[str, Any], spec: dict[str, Any]) -> None:
     if mark["label"]:
         axis.annotate(
             mark["label"], (times[0], 0.98), xycoords=("data", "axes fraction"), fontsize=7, color=colour,
-            xytext=(3, -8), textcoords="offset points", parse_math=False,
+            xytext=(3, -8), textcoords="offset points", parse_math=False, annotation_clip=True,
         )  # fmt: skip
 
 

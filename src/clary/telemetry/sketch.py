@@ -31,6 +31,9 @@ VALUE_MAX = 1e18
 ZERO = math.floor(math.log(VALUE_MIN) * BUCKETS_PER_E) - 1
 """The bucket of zero, below all others."""
 
+COUNT_MAX = 2**64 - 1
+"""What is written of a bucket's count at most: msgpack has no greater number."""
+
 _FORMAT = b"\x01"
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[int])
@@ -97,7 +100,10 @@ class Sketch:
         numbers = [0] * (2 * len(buckets))
         numbers[::2] = map(operator.sub, buckets, itertools.chain((ZERO,), buckets))
         numbers[1::2] = map(self.counts.__getitem__, buckets)
-        return _FORMAT + _encoder.encode(numbers)
+        try:
+            return _FORMAT + _encoder.encode(numbers)
+        except OverflowError:  # who publishes a metric says how often a value occurred, and may say anything
+            return _FORMAT + _encoder.encode([min(number, COUNT_MAX) for number in numbers])
 
     @classmethod
     def decode(cls, raw: bytes) -> Sketch:

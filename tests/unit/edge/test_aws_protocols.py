@@ -114,6 +114,7 @@ def test_json_out_leaves_out_none_and_refuses_members_that_the_shape_lacks() -> 
     [
         ("Count=x", "'x' can not be converted to an Integer"),
         ("Share=x", "'x' can not be converted to a Float"),
+        ("Share=1_0", "'1_0' can not be converted to a Float"),
         ("Flag=yes", "'yes' can not be converted to a Boolean"),
         ("At=soon", "must follow ISO8601"),
         ("Raw=*", "not valid base64"),

@@ -46,5 +46,22 @@ def test_each_view_is_drawn(more: dict[str, Any]) -> None:
     assert colours > 2
 
 
+def painted(colour: tuple[int, int, int], **more: Any) -> int:
+    """How many pixels have this very colour, beside which there is little in the image."""
+    plain: dict[str, Any] = {"horizontal": [], "vertical": [], "title": "", "legend": "hidden"}
+    image = Image.open(io.BytesIO(draw({**SPEC, **plain, **more}))).convert("RGB")
+    return {seen: count for count, seen in image.getcolors(1 << 24)}.get(colour, 0)
+
+
+def test_a_level_is_seen_however_far_the_values_are_from_it() -> None:
+    mark = {"values": [1000], "label": "limit", "colour": "#ff00ff", "fill": "none", "right": False}
+    assert painted((255, 0, 255), lines=[LINE], horizontal=[mark]) > 100
+
+
+def test_a_point_between_gaps_is_seen() -> None:
+    lonely = {**LINE, "points": [[600, 2.0], [1800, 2.0], [3000, 2.0]], "colour": "#00ff00"}
+    assert painted((0, 255, 0), lines=[lonely]) > 20
+
+
 def test_the_smallest_image() -> None:
     assert pixels(width=1, height=1)[0] == (1, 1)

@@ -45,6 +45,15 @@ def test_the_compact_form_holds_all(values: list[float]) -> None:
     assert Sketch.decode(made.encode()).counts == made.counts
 
 
+def test_counts_beyond_what_the_compact_form_can_hold_are_written_as_the_greatest() -> None:
+    one = Sketch()
+    one.observe(1.0, 2**360)
+    one.observe(2.0)
+    raw = sketch.merge_encoded(one.encode(), one.encode())
+    assert raw is not None
+    assert sorted(Sketch.decode(raw).counts.values()) == [2, sketch.COUNT_MAX]
+
+
 def test_the_compact_form_is_compact() -> None:
     made = of([float(us) for us in range(1_000, 2_000)])
     assert len(made.counts) == 36

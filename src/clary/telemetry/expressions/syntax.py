@@ -15,7 +15,7 @@ DEPTH_MAX = 64
 """Nesting of parentheses, arrays and functions."""
 
 _TOKEN = re.compile(
-    r"""(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    r"""(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<text>'[^']*'|"[^"]*")
     |(?P<sign>==|!=|<=|>=|&&|\|\||[-+*/^<>()\[\],])

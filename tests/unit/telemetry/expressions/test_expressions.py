@@ -136,6 +136,7 @@ def test_the_tables_of_if(then: str, otherwise: str, result: list[float | None])
         ("m1 m2", "Unexpected 'm2' at position 4"),
         ("(m1", "Unexpected end of the expression at position 4, expected ')'"),
         ("m1 $ 2", "Unexpected character '$' at position 4"),
+        ("m1 * \u0662", "Unexpected character '\u0662' at position 6"),
         ("avg(m1)", "Unknown function 'avg'; functions are written in capitals: AVG"),
         ("FOO(m1)", "Unknown function 'FOO'"),
         ("M1 + 1", "Unknown name 'M1'; ids begin with a small letter"),

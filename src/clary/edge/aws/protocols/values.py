@@ -83,7 +83,9 @@ def float_out(value: float) -> float | str:
 def float_in(text: str) -> float:
     """A float of its text; Unreadable."""
     try:
-        return float(text)
+        return float(
+            text if text.isascii() and "_" not in text else ""
+        )  # Python would take 1_0 and digits of any script
     except ValueError:
         raise Unreadable(f"{text[:64]!r} can not be converted to a Float") from None
 

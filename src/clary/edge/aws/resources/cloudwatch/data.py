@@ -78,7 +78,7 @@ class _Order:
 async def get_metric_data(desk: MetricDesk, call: Call, members: Members) -> Members:
     order = _Order(
         members.get("ScanBy", "TimestampDescending") == "TimestampDescending",
-        members.get("MaxDatapoints") or DATA_DATAPOINTS_MAX,
+        members.get("MaxDatapoints", DATA_DATAPOINTS_MAX),
         _zone(members),
     )
     queries = read_queries(members, call.scope.account, desk.clock.now_us() / MICROS, order.points_max)

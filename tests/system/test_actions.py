@@ -7,8 +7,10 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +138,12 @@ boto3.client("sagemaker").create_training_job(**json.loads(sys.argv[1]))
 """
 
 
-def test_an_accuracy_alarm_starts_a_training_job(server: Server, clary: Any) -> None:
+def test_an_accuracy_alarm_starts_a_training_job(server: Server, clary: Any, tmp_path: Path) -> None:
+    seen, events = tmp_path / "seen", server.client("events")
+    clary("add", "trained", "--command", python(WRITE, seen))
+    pattern = {"source": ["aws.sagemaker"], "detail": {"TrainingJobStatus": ["Completed"]}}
+    events.put_rule(Name="trained", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="trained", Targets=[{"Id": "a", "Arn": f"{ARN}trained"}])
     s3 = server.client("s3")
     s3.create_bucket(Bucket="again")
     rows = "".join(f"{i % 2},{i},{i % 7}\n" for i in range(50))
@@ -178,3 +185,44 @@ def test_an_accuracy_alarm_starts_a_training_job(server: Server, clary: Any) -> 
         "the job",
         60,
     )
+    ((event, _),) = wait_until(lambda: lines(seen), "the end of the job is told")
+    assert event["detail-type"] == "SageMaker Training Job State Change"
+    assert event["detail"]["ModelArtifacts"]["S3ModelArtifacts"].startswith("s3://again/out/tweets-again/")
+
+
+def test_a_webhook_is_posted_to_and_redirects_are_not_followed(server: Server, clary: Any) -> None:
+    told: list[tuple[str, dict[str, str], bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            told.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(302 if self.path == "/away" else 200)
+            self.send_header("location", "/hook")
+            self.end_headers()
+            self.wfile.write(b"thanks")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{served.server_address[1]}"
+        clary("add", "hook", "--webhook", f"{url}/hook")
+        run = clary("test", "hook")
+        assert (run["outcome"], run["output"]) == ("succeeded", "thanks")
+        ((path, headers, body),) = told
+        assert (path, headers["content-type"], headers["x-clary-event-id"]) == (
+            "/hook", "application/json", run["event_id"],
+        )  # fmt: skip
+        assert json.loads(body)["alarmData"]["alarmName"] == "clary-actions-test"
+        assert "authorization" not in headers
+        clary("add", "away", "--webhook", f"{url}/away")
+        assert clary("test", "away", status=7)["reason"] == "It answered 302."
+        assert [path for path, _, _ in told] == ["/hook", "/away"]
+    finally:
+        served.shutdown()
+        served.server_close()
+        thread.join()

@@ -11,6 +11,7 @@ from functools import partial
 from typing import assert_never
 
 import structlog
+from sqlalchemy import Connection
 
 from clary.domain.training import MESSAGES, STOPPING_MESSAGE, Metric, Phase, TrainingRecord, moved
 from clary.kit.backoff import Backoff
@@ -22,6 +23,7 @@ from clary.reconcile import training_files as files
 from clary.reconcile.training import Action, Deliver, End, Enter, Have, Launch, Stage, TellStop, plan
 from clary.store.base import Store
 from clary.store.training import TrainingJob, note, unfinished
+from clary.store.training_events import tell
 from clary.worker import trainer_options as trainer
 
 _log = structlog.get_logger(__name__)
@@ -221,7 +223,11 @@ class TrainingLoop:
         await self._world.threads.run(lambda: files.clear(self._world.ground, job.uid))
 
     async def _note(self, job: TrainingJob, phase: Phase, record: TrainingRecord, at_us: int) -> None:
-        await self._world.store.write(lambda connection: note(connection, job, phase, record, at_us))
+        def work(connection: Connection) -> None:
+            note(connection, job, phase, record, at_us)
+            tell(connection, replace(job, phase=phase, record=record), at_us)
+
+        await self._world.store.write(work)
 
     async def _apply(self) -> None:
         await self._world.runners.apply_runners(tuple(self._wish[uid] for uid in sorted(self._wish)))

@@ -129,10 +129,18 @@ class ActionLoop:
             if self._is_late(event, now_us):
                 routed = Routed("It was given up: it is too old.", ok=False)
             else:
-                routed = self._world.router.routed(connection, event, now_us)
+                routed = self._routed(connection, event, now_us)
             outbox.append(connection, *routed.events)
             deliveries.finish(connection, event.seq, now_us, routed.outcome)
             _note_alarm(connection, event, now_us, "" if routed.ok else routed.outcome)
+
+    def _routed(self, connection: Connection, event: Waiting, now_us: int) -> Routed:
+        """One event that cannot be read must not hold up all others."""
+        try:
+            return self._world.router.routed(connection, event, now_us)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            _log.exception("an event could not be read", target=event.target_arn, uid=event.uid, error=str(error))
+            return Routed("It could not be read.", ok=False)
 
     def _run_schedules(self, connection: Connection, now_us: int) -> None:
         for rule in rules.every(connection):

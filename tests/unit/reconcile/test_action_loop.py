@@ -329,3 +329,11 @@ async def test_one_event_for_many_targets_comes_to_each_once(yard: Yard) -> None
     bodies = {name: body for _, name, body, _ in yard.told.calls}
     assert bodies["g"] == {"a": 1}
     assert (bodies["f"]["id"], bodies["f"]["detail-type"]) == (event_id, "Type")
+
+
+async def test_an_event_that_cannot_be_read_holds_up_nobody(yard: Yard) -> None:
+    await yard.send(f"{TOPIC}f", {"no": "message"}, source="aws.sns")
+    await yard.send(f"{TOPIC}f", {"fine": True})
+    await yard.settle()
+    assert (await yard.outcomes())[:2] == ["It could not be read.", "published to 1 subscribers"]
+    assert yard.told.names() == ["f"]

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clary.cli import options, settle
+from clary.cli import options, scale, settle
 from clary.cli.api import Api, ApiError
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
@@ -62,8 +62,19 @@ def deploy(
     ],
     name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Name of the endpoint to make.")],
     instances: Annotated[
-        int | None, typer.Option("--instances", min=1, help="Replicas of the model. Default: as many as now, else 1.")
+        int | None,
+        typer.Option(
+            "--instances", min=1, help="So many replicas, whatever the load. Default: by the load; see --no-scale."
+        ),
     ] = None,
+    with_load: Annotated[
+        bool,
+        typer.Option(
+            "--scale/--no-scale",
+            help="Scale a new endpoint with its load, from 1 replica to as many as there are cores; one that is there "
+            "goes on as it is. `clary scale` changes it.",
+        ),
+    ] = True,
     instance_type: Annotated[
         str | None,
         typer.Option(
@@ -132,11 +143,15 @@ def deploy(
     if old is not None and now is None:
         make_room(api, name, say)
     size = now or (1, INSTANCE_TYPE)
+    fixed = instances is not None or not with_load
+    scaled = scale.scaled_now(api, name, off=fixed) if now is not None else None
     started_s = time.monotonic()
     made = create(
-        api, path, known, name, instances or size[0], instance_type or size[1],
+        api, path, known, name, instances or (scaled["wanted"] if scaled else 0) or size[0], instance_type or size[1],
         signature=told, quiet=as_json, updates=now is not None,
     )  # fmt: skip
+    if now is None and not fixed:
+        scaled = scale.put(api, name, {})["variants"][0]
     try:
         status = wait_in_service(api, made, quiet=as_json) if wait else "Updating" if made.updates else "Creating"
     except KeyboardInterrupt:
@@ -149,7 +164,7 @@ def deploy(
         example = answered_example(api, name)
     if example is None:
         example = Example(",".join(["0.5"] * (found.signature.width or 3)), "text/csv")
-    report(api, made, status, took_s, example, as_json=as_json)
+    report(api, made, status, took_s, example, scaled, as_json=as_json)
 
 
 def judge(path: Path, found: Detected, *, refuse: bool, say: Callable[[str], None]) -> None:
@@ -313,8 +328,17 @@ def answered_example(api: Api, name: str) -> Example | None:
     return None
 
 
-def report(api: Api, made: Made, status: str, took_s: float, example: Example, *, as_json: bool) -> None:
-    """The end of a deploy: where the model answers, and how to ask it."""
+def report(
+    api: Api,
+    made: Made,
+    status: str,
+    took_s: float,
+    example: Example,
+    scaled: Mapping[str, Any] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """The end of a deploy: where the model answers, how it is `scaled`, and how to ask it."""
     address = invocation_url(api, made.endpoint)
     docs = address.removesuffix("invocations") + "docs"
     version = version_of(api, made) if made.updates else 1
@@ -330,12 +354,18 @@ def report(api: Api, made: Made, status: str, took_s: float, example: Example, *
                 "model": made.resource,
                 "artifact": f"s3://{made.bucket}/{made.key}",
                 "seconds": round(took_s, 3),
+                "scale": {key: scaled[key] for key in ("concurrency", "min", "max")} if scaled else None,
             }
         )
         return
     what = f"Version {version} of {made.endpoint}" if made.updates else made.endpoint
     note(f"{what} is {status} after {took_s:.1f} s.\n" if status == "InService" else f"{what} is {status}.\n")
     print(address)
+    if scaled:
+        note(
+            f"\nIt scales with its load: {scaled['min']} to {scaled['max']} replicas, "
+            f"{scaled['concurrency']} requests at once for each (clary scale {made.endpoint})."
+        )
     body, kind = example.body, example.content_type
     given = shlex.quote(body)
     typed = "" if kind == "text/csv" else f" --content-type {kind}"

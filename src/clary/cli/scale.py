@@ -98,6 +98,16 @@ def put(api: Api, name: str, members: dict[str, Any]) -> dict[str, Any]:
     return api.admin("PUT", f"{path_of(name)}/scale", members)
 
 
+def scaled_now(api: Api, name: str, *, off: bool) -> dict[str, Any] | None:
+    """The first variant of an endpoint that is scaled with its load, None where none is; `off`: none shall be."""
+    found = [one for one in show(api, name)["variants"] if one["by"] == "load"]
+    if off:
+        for one in found:
+            turned_off(api, name, one["variant"])
+        return None
+    return found[0] if found else None
+
+
 def turned_off(api: Api, name: str, variant: str = "") -> dict[str, Any]:
     """Scale a variant no more."""
     return api.admin("DELETE", f"{path_of(name)}/scale", _named(variant))

@@ -15,6 +15,7 @@ from clary.cli.resources import TAG
 from tests.support.model import regressor
 from tests.unit.cli.conftest import Asked, Scripted
 
+SCALED = {"variant": "AllTraffic", "by": "load", "concurrency": 4, "min": 1, "max": 2, "wanted": 5}
 GONE = {"__type": "ValidationException", "message": "Could not find it"}
 
 
@@ -40,7 +41,12 @@ def server(scripted: Scripted) -> Scripted:
         created.append("e")
         return 200, {}, b"{}"
 
+    def put(_: Asked) -> tuple[int, dict[str, str], bytes]:
+        return 200, {}, json.dumps({"variants": [SCALED]}).encode()
+
     scripted.answers |= {"DescribeEndpoint": describe, "CreateEndpoint": create}
+    scripted.answers["PUT /clary/api/endpoints/e/scale"] = put
+    scripted.answers["GET /clary/api/endpoints/e/scale"] = lambda _: (200, {}, b'{"variants": []}')
     scripted.say("POST /", 200, b"<Account>111122223333</Account>")
     return scripted
 
@@ -74,8 +80,14 @@ def test_the_steps_are_the_apis_own_in_order(server: Scripted, model: Path, caps
 def test_people_get_the_url_on_stdout_and_the_rest_on_stderr(
     server: Scripted, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    server.answers["PUT /clary/api/endpoints/e/scale"] = lambda _: (
+        200,
+        {},
+        json.dumps({"variants": [SCALED]}).encode(),
+    )
     assert run(server, model) == 0
     seen = capsys.readouterr()
+    assert "1 to 2 replicas, 4 requests at once for each (clary scale e)" in seen.err
     assert seen.out == f"{server.url}/endpoints/e/invocations\n"
     assert f"curl {server.url}/endpoints/e/invocations" in seen.err
     assert "invoke_endpoint(" in seen.err
@@ -108,6 +120,23 @@ def test_a_name_in_service_is_updated_at_the_size_it_has(
     variant = config["ProductionVariants"][0]  # type: ignore[index]
     assert (variant["InitialInstanceCount"], variant["InstanceType"]) == (3, "ml.m5.large")
     assert json.loads(capsys.readouterr().out)["version"] == 2
+
+
+@pytest.mark.parametrize(("more", "count", "off"), [((), 5, 0), (("--no-scale",), 3, 1), (("--instances", "2"), 2, 1)])
+def test_an_update_keeps_how_it_is_scaled_unless_it_is_told_a_count(
+    server: Scripted, model: Path, more: tuple[str, ...], count: int, off: int
+) -> None:
+    server.say("DescribeEndpoint", 200, {"EndpointName": "e", "EndpointArn": "arn", "EndpointStatus": "InService"})
+    server.answers["GET /clary/api/endpoints/e/versions"] = lambda _: (200, {}, json.dumps(VERSIONS).encode())
+    server.answers["GET /clary/api/endpoints/e/scale"] = lambda _: (
+        200,
+        {},
+        json.dumps({"variants": [SCALED]}).encode(),
+    )
+    run(server, model, "--no-wait", "--json", *more)
+    config = next(asked.members for asked in server.asked if asked.operation == "CreateEndpointConfig")
+    assert config["ProductionVariants"][0]["InitialInstanceCount"] == count  # type: ignore[index]
+    assert server.operations.count("DELETE /clary/api/endpoints/e/scale") == off
 
 
 def test_a_failed_update_says_that_the_endpoint_goes_on(
@@ -195,7 +224,7 @@ def test_what_is_no_model_is_refused_with_what_would_be(tmp_path: Path, server: 
 
 def test_a_long_name_still_makes_resource_names_of_63_characters(server: Scripted, model: Path) -> None:
     name = "a" * 42 + "-" + "b" * 20
-    assert main(["deploy", str(model), "--name", name, "--url", server.url, "--json"]) == 0
+    assert main(["deploy", str(model), "--name", name, "--no-scale", "--url", server.url, "--json"]) == 0
     made = next(asked.members for asked in server.asked if asked.operation == "CreateModel")
     assert len(str(made["ModelName"])) <= 63
     assert "--" not in str(made["ModelName"])

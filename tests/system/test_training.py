@@ -145,6 +145,14 @@ def test_a_script_sees_what_the_toolkit_gives(server: Server, sagemaker: Any, s3
         assert "data/notes.txt" in found.getnames()
 
 
+def test_a_script_that_calls_aws_is_its_jobs_role(server: Server, sagemaker: Any, s3: Any) -> None:
+    code = "import boto3\nraise SystemExit(boto3.client('sts').get_caller_identity()['Arn'])"
+    s3.put_object(Bucket=BUCKET, Key="who.tar.gz", Body=packed({"train.py": code}))
+    sagemaker.create_training_job(**script_request("who", BUCKET, "who.tar.gz", {}))
+    role = ROLE.rpartition("/")[2]
+    assert f"arn:aws:sts::123456789012:assumed-role/{role}/who" in ended(sagemaker, "who")["FailureReason"]
+
+
 def test_a_script_that_fails_says_why(sagemaker: Any) -> None:
     sagemaker.create_training_job(**script_request("bad", BUCKET, "code.tar.gz", {"alpha": "1", "mode": "fail"}))
     job = ended(sagemaker, "bad")

@@ -98,7 +98,14 @@ def make_hosting(base: Base) -> Hosting:
             objects=base.stores,
             runners=placement,
             threads=Threads("training", 4),
-            ground=TrainingGround(home / "jobs", home / "logs" / "training", sys.executable, world.cores, environments),
+            ground=TrainingGround(
+                home / "jobs",
+                home / "logs" / "training",
+                sys.executable,
+                world.cores,
+                environments,
+                lender.environment,
+            ),
         ),
         TrainingOptions(jobs_max=world.cores),
     )

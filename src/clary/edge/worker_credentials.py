@@ -1,4 +1,4 @@
-"""`GET /clary/credentials/REPLICA`: what the SDKs of AWS in a worker ask for credentials, in their container form.
+"""`GET /clary/credentials/UID` of a replica or training job: what the SDKs of AWS in its process ask for credentials.
 
 The `Authorization` header holds the token of the worker's environment, as it stands. Answers `AccessKeyId`,
 `SecretAccessKey`, `Token`, `Expiration` and `RoleArn`; errors are {"code", "message"}. Asked over loopback only.
@@ -52,12 +52,12 @@ async def _credentials(counter: Counter, request: Request) -> Response:
     if why is not None or not _is_near(request):
         return _error(403, "AccessDenied", why or "Credentials are lent over loopback only.")
     if not counter.lender.holds(uid, get("authorization", "")):
-        return _error(403, "AccessDenied", "The token is not that of this replica.")
+        return _error(403, "AccessDenied", "The token is not that of this replica or job.")
     request_id = counter.desk.ids.request_id()
     try:
         role_arn, made = await worker_roles.lend(counter.desk, counter.sessions, uid, request_id)
     except NotFound:
-        return _error(404, "NotFound", "The replica is gone.")
+        return _error(404, "NotFound", "The replica is gone, or the training job has ended.")
     except Invalid as error:
         return _error(400, "ValidationException", error.message)
     _log.info("credentials were lent", replica=uid, role=role_arn, request_id=request_id)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
@@ -63,6 +63,9 @@ class Ground:
     cores: int
     environments: Environments | None = None
     """Builds environments for scripts that ask for one; None: they run in Clary's own."""
+    lent: Callable[[str, str], Mapping[str, str]] = lambda _uid, _region: {}
+    """Variables by which the SDKs of AWS in a job's process find this server and the job's role; asked with the job's
+    uid and its region."""
 
 
 def folder_of(ground: Ground, uid: str) -> Path:
@@ -107,7 +110,7 @@ def stage(objects: Objects, ground: Ground, job: TrainingJob) -> None:
             hyperparameters=spec.hyperparameters,
             channels={channel.name: _described(channel) for channel in spec.channels},
             metrics=metrics_of(spec),
-            environment=spec.environment,
+            environment={**ground.lent(job.uid, job.scope.region), **spec.environment},
             starts_max=max(STARTS_MAX, spec.retries_max + 1),
         ),
     )

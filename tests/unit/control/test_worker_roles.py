@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import pytest
 from sqlalchemy import insert, select
 from starlette.applications import Starlette
 
-from clary.control import models, worker_roles
+from clary.control import models, training, worker_roles
 from clary.control.worker_roles import Lender
 from clary.domain.endpoint import VariantSpec
 from clary.domain.errors import Invalid, NotFound
 from clary.domain.model import Container, ModelSpec
+from clary.domain.training import Phase, TrainingRecord
 from clary.edge import worker_credentials
 from clary.store.sessions import Sessions
 from clary.store.tables import audit, replicas
+from clary.store.training import note, unfinished
 from tests.support.hosting import CALLER, IMAGE, Host
+from tests.unit.domain.test_training import SPEC
 
 ROLE = "arn:aws:iam::123456789012:role/service-role/models"
 LENDER = Lender("http://127.0.0.1:8430", bytes(32))
@@ -60,6 +64,16 @@ async def test_a_model_without_a_role_of_the_account_is_lent_nothing(host: Host,
         await worker_roles.lend(host.desk, SESSIONS, await replica(host, role), "request-2")
     with pytest.raises(NotFound):
         await worker_roles.lend(host.desk, SESSIONS, "GONE", "request-2")
+
+
+async def test_a_training_jobs_role_is_lent_until_it_has_ended(host: Host) -> None:
+    await training.create(host.desk, CALLER, "forest", replace(SPEC, role_arn=ROLE), {})
+    (job,) = await host.store.read(unfinished)
+    role, made = await worker_roles.lend(host.desk, SESSIONS, job.uid, "request-2")
+    assert (role, made.arn) == (ROLE, "arn:aws:sts::123456789012:assumed-role/models/forest")
+    await host.store.write(lambda c: note(c, job, Phase.FAILED, TrainingRecord(), 1))
+    with pytest.raises(NotFound):
+        await worker_roles.lend(host.desk, SESSIONS, job.uid, "request-2")
 
 
 async def test_the_page_wants_the_replicas_own_token_and_loopback(host: Host) -> None:

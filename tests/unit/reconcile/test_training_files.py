@@ -220,3 +220,13 @@ def test_folders_of_jobs_that_ended_are_swept(ground: files.Ground) -> None:
         (ground.jobs / uid).mkdir(parents=True)
     files.sweep(ground, {"a"})
     assert [path.name for path in ground.jobs.iterdir()] == ["a"]
+
+
+def test_a_jobs_process_is_told_where_the_server_is_unless_the_job_says_otherwise(ground: files.Ground) -> None:
+    lent = {"AWS_ENDPOINT_URL": "http://here", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "t"}
+    lending = replace(ground, lent=lambda uid, region: {**lent, "OF": f"{uid} {region}"})
+    files.stage(
+        Objects(), lending, job(channels=(), hyperparameters={}, environment={"AWS_ENDPOINT_URL": "http://there"})
+    )
+    told_of = told.read_options(ground.jobs / "u").environment
+    assert told_of == {**lent, "OF": "u r", "AWS_ENDPOINT_URL": "http://there"}

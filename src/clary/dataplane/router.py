@@ -83,7 +83,11 @@ class Router:
             options.routes, lambda cause: self._log.write("error", "snapshot unusable, the last one stays", cause=cause)
         )
         self._recorder = Recorder(options.name, self._boot, options.spool_dir, clock)
-        self._invocations = InvocationWriter(options.spool_dir, clock)
+        self._invocations = InvocationWriter(
+            options.spool_dir,
+            clock,
+            lambda count: self._log.write("warning", "trails are not told of some invocations", invocations=count),
+        )
         self._handoff = HandoffSender(options.runtime_dir / "handoff.sock", options.limits.handoffs_max)
         self._stop = asyncio.Event()
         self._tasks = Tasks()

@@ -7,7 +7,7 @@ library and msgspec only: the router's rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -44,21 +44,22 @@ class Invocation(msgspec.Struct, frozen=True, array_like=True):
 class InvocationWriter:
     """Takes what the hot path tells, and writes it once a second."""
 
-    def __init__(self, spool: Path, clock: Clock) -> None:
-        """`spool`: the router's own folder."""
+    def __init__(self, spool: Path, clock: Clock, tell_lost: Callable[[int], None] = lambda _: None) -> None:
+        """`spool`: the router's own folder. `tell_lost` is told how many of a second were not kept."""
         self._clock = clock
+        self._tell_lost = tell_lost
         self._writer = SpoolWriter(spool / FOLDER, SpoolOptions())
         self._waiting: list[Invocation] = []
         self._begun_s: float | None = None
-        self.lost = 0
-        """Since the router began: too many in a second, or no room on disk."""
+        self._lost = 0
+        """Of this second: too many of them, or no room on disk."""
 
     def keep(self, invocation: Invocation) -> None:
         """Take one. Called on the hot path."""
         if len(self._waiting) < SECOND_MAX:
             self._waiting.append(invocation)
         else:
-            self.lost += 1
+            self._lost += 1
 
     async def run(self) -> None:
         """Write once a second, forever; the rest when it is cancelled."""
@@ -79,7 +80,10 @@ class InvocationWriter:
             try:
                 self._writer.append(encode(waiting))
             except OSError:
-                self.lost += len(waiting)
+                self._lost += len(waiting)
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._tell_lost(lost)
         if self._begun_s is not None and now_s - self._begun_s >= SEGMENT_S:
             self._begun_s = None
             self._writer.close()

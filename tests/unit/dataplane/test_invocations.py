@@ -73,14 +73,25 @@ async def test_segments_are_given_up_once_a_minute(tmp_path: Path) -> None:
     assert decode(first.read_bytes()) == decode(second.read_bytes()) == [ONE]
 
 
-async def test_too_many_in_a_second_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_in_a_second_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invocations, "SECOND_MAX", 2)
-    writer = InvocationWriter(tmp_path, VirtualClock())
+    lost: list[int] = []
+    writer = InvocationWriter(tmp_path, VirtualClock(), lost.append)
     for _ in range(3):
         writer.keep(ONE)
-    assert writer.lost == 1
     writer.step()
+    writer.step()
+    assert lost == [1]
     assert len(decode(segments(tmp_path / FOLDER)[0].read_bytes())) == 2
+
+
+async def test_what_the_disk_does_not_take_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("in the way")
+    lost: list[int] = []
+    writer = InvocationWriter(tmp_path, VirtualClock(), lost.append)
+    writer.keep(ONE)
+    writer.step()
+    assert lost == [1]
 
 
 def test_a_line_that_a_kill_cut_short_is_passed_over() -> None:

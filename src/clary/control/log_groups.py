@@ -24,6 +24,7 @@ from sqlalchemy import Connection, select
 from clary.control.desk import Desk
 from clary.domain.principal import Scope
 from clary.kit.clock import MICROS, Clock
+from clary.kit.durable import replace_file
 from clary.kit.threads import Threads
 from clary.store.tables import endpoints, replicas, training_jobs
 from clary.telemetry.emf import Place
@@ -104,15 +105,19 @@ class LogKeeper:
     async def run(self) -> None:
         """Look at every file once a second, and delete what outlived its retention, forever."""
         swept_us = 0
+        failed = False
         while True:
-            await self._adopt()
-            await self.threads.run(self._look_at_all)
-            if self._clock.now_us() - swept_us >= SWEEP_S * MICROS:
-                swept_us = self._clock.now_us()
-                try:
+            try:
+                await self._adopt()
+                await self.threads.run(self._look_at_all)
+                if self._clock.now_us() - swept_us >= SWEEP_S * MICROS:
+                    swept_us = self._clock.now_us()
                     await self.sweep()
-                except OSError as error:
-                    structlog.get_logger(__name__).error("Old log events stay for now.", error=str(error))
+                failed = False
+            except OSError as error:
+                if not failed:
+                    structlog.get_logger(__name__).error("Logs cannot be looked after now.", error=str(error))
+                failed = True
             await self._clock.sleep(LOOK_S)
 
     async def groups(self, scope: Scope, prefix: str = "") -> list[Group]:
@@ -327,7 +332,7 @@ class LogKeeper:
 
     def _write(self, known: dict[str, Owner]) -> None:
         for uid, owner in known.items():
-            (self._logs / "endpoints" / uid / "owner.json").write_bytes(msgspec.json.encode(owner))
+            replace_file(self._logs / "endpoints" / uid / "owner.json", msgspec.json.encode(owner))
 
 
 def _alive(connection: Connection) -> set[str]:

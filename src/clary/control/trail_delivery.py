@@ -75,18 +75,24 @@ class Delivery:
         next_us = 0
         while True:
             seen = world.store.signal.version
-            known = [trail for trail in await world.store.read(trails.every) if trail.is_logging]
-            wanted = {f"{one.scope.account}/{one.scope.region}" for one in known if one.spec.wants_data}
-            await world.record(tuple(sorted(wanted)))
-            now_us = world.clock.now_us()
-            if now_us >= next_us:
-                try:
-                    await self.deliver(known)
-                except (SQLAlchemyError, OSError) as error:
-                    self._log.error("Trails wait: nothing can be read or noted now.", error=str(error))
+            try:
+                next_us = await self._follow(next_us)
+            except (SQLAlchemyError, OSError) as error:
+                self._log.error("Trails wait: nothing can be read or noted now.", error=str(error))
                 next_us = world.clock.now_us() + round(PERIOD_S * MICROS)
             left_s = max(0.0, (next_us - world.clock.now_us()) / MICROS)
             await world.store.signal.wait_past_or(seen, world.clock, left_s)
+
+    async def _follow(self, next_us: int) -> int:
+        """Tell the routers what is wanted, and deliver where `next_us` has come; when to deliver next."""
+        world = self._world
+        known = [trail for trail in await world.store.read(trails.every) if trail.is_logging]
+        wanted = {f"{one.scope.account}/{one.scope.region}" for one in known if one.spec.wants_data}
+        await world.record(tuple(sorted(wanted)))
+        if world.clock.now_us() < next_us:
+            return next_us
+        await self.deliver(known)
+        return world.clock.now_us() + round(PERIOD_S * MICROS)
 
     async def deliver(self, known: Sequence[TrailRecord]) -> None:
         """Everything that waits. What cannot be delivered waits on, and the trail's status says why."""

@@ -90,16 +90,21 @@ class Routing:
         await self._write()
 
     async def replace_keys(self, keys: tuple[KeyRoute, ...]) -> None:
-        """Publish other keys; nothing is written where they are the same."""
-        if keys != self._keys:
+        """Publish other keys; nothing is written where the file has them."""
+        if keys != self._keys or self._lags:
             self._keys = keys
             await self._write()
 
     async def record(self, recorded: tuple[str, ...]) -> None:
-        """Publish of which accounts and regions trails want to be told; nothing is written where they are the same."""
-        if recorded != self._recorded:
+        """Publish of which accounts and regions trails want to be told; nothing is written where the file says so."""
+        if recorded != self._recorded or self._lags:
             self._recorded = recorded
             await self._write()
+
+    @property
+    def _lags(self) -> bool:
+        """Whether a write is under way, or failed."""
+        return self._written < self._version
 
     async def _write(self) -> None:
         self._version += 1

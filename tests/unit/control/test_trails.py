@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 from collections.abc import Iterable, Iterator
@@ -58,10 +59,10 @@ class Rig:
         async def tell(recorded: tuple[str, ...]) -> None:
             await self.recorded.put(recorded)
 
-        world = DeliveryWorld(
+        self.world = DeliveryWorld(
             self.host.store, self.host.clock, self.buckets, Threads("t", 1), self.spool, self.ready, tell
         )
-        self.delivery = Delivery(world)
+        self.delivery = Delivery(self.world)
 
     async def trail(self, name: str = "t-1", *selectors: Selector) -> None:
         await trails.create(self.host.desk, CALLER, name, TrailSpec("b"))
@@ -167,6 +168,21 @@ async def test_routers_are_told_who_asks_and_only_once_routes_are_known(rig: Rig
     assert await rig.recorded.get() == (f"{SCOPE.account}/{SCOPE.region}",)
     await trails.switch(rig.host.desk, CALLER, "t-1", on=False)
     assert await rig.recorded.get() == ()
+    running.cancel()
+
+
+async def test_a_full_disk_makes_trails_wait_and_ends_nothing(rig: Rig) -> None:
+    await rig.trail("t-1", CALLS)
+
+    async def full(recorded: tuple[str, ...]) -> None:
+        await rig.recorded.put(recorded)
+        raise OSError(errno.ENOSPC, "no space")
+
+    rig.ready.set()
+    running = asyncio.create_task(Delivery(replace(rig.world, record=full)).run())
+    assert await rig.recorded.get() == (f"{SCOPE.account}/{SCOPE.region}",)
+    await rig.host.clock.advance(61)
+    assert await rig.recorded.get() == (f"{SCOPE.account}/{SCOPE.region}",)
     running.cancel()
 
 

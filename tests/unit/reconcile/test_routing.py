@@ -100,3 +100,15 @@ async def test_a_route_that_could_not_be_written_was_not_published(tmp_path: Pat
     await kept.publish("a", route("a"))
     assert kept.route_of("a") == route("a")
     assert routers.told == [1]
+
+
+async def test_what_could_not_be_written_is_written_when_it_is_said_again(tmp_path: Path, threads: Threads) -> None:
+    kept, routers = routing(tmp_path / "gone", threads)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            await kept.record(("123456789012/us-east-1",))
+    await asyncio.to_thread((tmp_path / "gone").mkdir)
+    await kept.record(("123456789012/us-east-1",))
+    await kept.replace_keys(())
+    assert routers.told == [0]
+    assert (await asyncio.to_thread(read_snapshot, routers.path)).recorded == ("123456789012/us-east-1",)

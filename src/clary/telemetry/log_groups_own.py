@@ -92,8 +92,9 @@ class OwnGroups:
         self._known: dict[Path, tuple[int, OwnGroup | None]] = {}
 
     def all(self, account: str, region: str) -> list[OwnGroup]:
-        """Every group of an account and region, in no order."""
-        return [group for path in self._place(account, region).glob("*/group.json") if (group := _read(path))]
+        """Every group of an account and region, in no order. Not to be changed."""
+        found = self._place(account, region).glob("*/group.json")
+        return [group for path in found if (group := self.known(path.parent))]
 
     def find(self, account: str, region: str, name: str) -> OwnGroup | None:
         """One group."""
@@ -105,10 +106,12 @@ class OwnGroups:
         try:
             inode = path.stat().st_ino
         except FileNotFoundError:
+            self._known.pop(folder, None)
             return None
-        if folder not in self._known or self._known[folder][0] != inode:
-            self._known[folder] = (inode, _read(path))
-        return self._known[folder][1]
+        seen = self._known.get(folder)
+        if seen is None or seen[0] != inode:
+            seen = self._known[folder] = (inode, _read(path))
+        return seen[1]
 
     def folder_of(self, account: str, region: str, name: str) -> Path:
         """Where a group's files are; it may not exist."""
@@ -138,6 +141,8 @@ class OwnGroups:
                 raise Full(f"there may be at most {GROUPS_MAX} log groups")
             folder.mkdir(parents=True, exist_ok=True)
             replace_file(folder / "group.json", msgspec.json.encode(group))
+            # The file after the next may have this one's inode.
+            self._known.pop(folder, None)
         return result
 
     def remove(self, account: str, region: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,25 @@ def test_groups_are_of_an_account_and_region_and_survive_a_restart(tmp_path: Pat
     assert groups.find("2", "eu", long) is groups.find("1", "us", long) is None
     groups.remove("1", "eu", long)
     assert groups.all("1", "eu") == []
+
+
+def _keep(own: OwnGroup, days: int) -> None:
+    own.retention_days = days
+
+
+def test_what_is_remembered_of_a_group_is_what_its_file_says(tmp_path: Path) -> None:
+    groups = OwnGroups(tmp_path)
+    folder = groups.folder_of("1", "eu", "g")
+    assert groups.known(folder) is None
+    for days in range(1, 20):
+        # Two changes between two looks: a file system may give the second file the inode of the first.
+        groups.change("1", "eu", "g", 1, lambda own: setattr(own, "retention_days", 0))
+        groups.change("1", "eu", "g", 1, functools.partial(_keep, days=days))
+        known = groups.known(folder)
+        assert known is not None
+        assert known.retention_days == days
+    groups.remove("1", "eu", "g")
+    assert groups.known(folder) is None
 
 
 def test_events_come_back_and_one_that_a_kill_cut_short_harms_no_other(tmp_path: Path) -> None:

@@ -131,3 +131,19 @@ def test_a_rollout_that_ends_says_how(server: Server, models: list[str], tmp_pat
     assert "CanarySize is 80%" in refused.stderr
     assert server.client("cloudwatch").describe_alarms()["MetricAlarms"] == [], "taken back with the rest"
     assert clary(server, "delete", "plain", "--yes").returncode == 0
+
+
+@pytest.mark.slow
+def test_an_objective_that_is_missed_takes_the_rollout_back(server: Server, models: list[str]) -> None:
+    document(clary(server, "deploy", models[0], "--name", "strict", "--json"))
+    with Load(server, "strict", ROW, clients=4) as load:
+        more_answers(load)
+        failed = clary(
+            server, "rollout", "strict", models[1], "--canary", "50%", "--bake", "40s", "--alarm", "p99 < 1us"
+        )
+        more_answers(load)
+    assert load.lost == []
+    assert failed.returncode == Exit.FAILED, failed.stderr
+    assert "The alarm rollout/strict/" in failed.stderr
+    assert float(server.invoke("strict", ROW)) == ANSWERS[0]
+    assert clary(server, "delete", "strict", "--yes").returncode == 0

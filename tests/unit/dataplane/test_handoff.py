@@ -39,7 +39,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def control(path: Path) -> AsyncIterator[HandoffServer]:
+async def control(path: Path, notice: Callable[[bytes], None] = lambda _: None) -> AsyncIterator[HandoffServer]:
     """A real uvicorn server whose connections come from a router."""
     config = uvicorn.Config(app, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
@@ -54,7 +54,7 @@ async def control(path: Path) -> AsyncIterator[HandoffServer]:
         assert isinstance(made, asyncio.Protocol)
         return made
 
-    handoff = HandoffServer(path, make_protocol)
+    handoff = HandoffServer(path, make_protocol, notice)
     handoff.start()
     try:
         yield handoff
@@ -209,3 +209,24 @@ def test_a_client_that_left_meanwhile_harms_nobody(tmp_path: Path) -> None:
             await ask(port, "/", b"x")
 
     run(uvloop.new_event_loop, test)
+
+
+async def test_what_a_router_says_comes_between_sockets(tmp_path: Path) -> None:
+    path, said, both = tmp_path / "handoff.sock", list[bytes](), asyncio.Event()
+
+    def notice(what: bytes) -> None:
+        said.append(what)
+        if len(said) == 2:
+            both.set()
+
+    sender = HandoffSender(path, 8)
+    assert not sender.notify(b"nobody listens")
+    async with control(path, notice):
+        near, far = socket.socketpair()
+        with near, far:
+            assert sender.notify(b"one")
+            assert sender.send(far.fileno(), b"x" * (PART_BYTES_MAX + 1), b"")
+            assert sender.notify(b"two")
+            await asyncio.wait_for(both.wait(), 10)
+        assert said == [b"one", b"two"]
+    sender.close()

@@ -13,7 +13,7 @@ from clary.cli import options
 from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
-from clary.cli.output import print_facts, print_json, print_table
+from clary.cli.output import number, print_facts, print_json, print_table
 from clary.domain.alarms import MetricAlarm, MetricQuery, MetricStat
 from clary.domain.errors import Invalid
 from clary.domain.objectives import EXAMPLES, Watched, alarm_of, parse_objective
@@ -245,7 +245,7 @@ def watches(alarm: dict[str, Any]) -> str:
         watched = next(query for query in alarm["Metrics"] if query.get("ReturnData", True))
         subject, span = str(watched.get("Label") or watched.get("Expression") or watched["Id"]), " periods"
     least = alarm.get("DatapointsToAlarm", periods)
-    return f"{subject} {sign} {alarm['Threshold']:g} for {least} of {periods}{span}"
+    return f"{subject} {sign} {number(alarm['Threshold'])} for {least} of {periods}{span}"
 
 
 def _show(found: dict[str, Any], *, as_json: bool) -> None:

@@ -46,6 +46,11 @@ def print_facts(facts: Mapping[str, object]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
+def number(value: float) -> str:
+    """As a person writes it: every digit that a setting may have, and no exponent below a million billions."""
+    return f"{value:.15g}"
+
+
 def note(text: str) -> None:
     """What happens, for people, on stderr: stdout keeps results only."""
     print(text, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from clary.cli import options
 from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
-from clary.cli.output import print_json
+from clary.cli.output import number, print_json
 from clary.description.difference import Change, Deed, Value
 
 SIGNS = {Deed.CREATE: "+", Deed.UPDATE: "~", Deed.DELETE: "-"}
@@ -95,4 +95,4 @@ def shown(found: Sequence[Change]) -> list[dict[str, object]]:
 def _text(value: Value) -> str:
     if value is None:
         return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clary.cli.api import Api
+from clary.cli.output import number
 
 SERVICE, TARGET = "application-autoscaling", "AnyScaleFrontendService"
 ACTIVITIES_SHOWN = 5
@@ -75,7 +76,7 @@ def _rule(policy: dict[str, Any]) -> str:
     custom = tracking.get("CustomizedMetricSpecification", {})
     named = tracking.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
     metric = named or custom.get("MetricName") or "metric math"
-    return f"{metric} at {tracking['TargetValue']:g}"
+    return f"{metric} at {number(tracking['TargetValue'])}"
 
 
 def ask(api: Api, operation: str, **members: Any) -> dict[str, Any]:

@@ -63,9 +63,14 @@ def table(timeline: Timeline) -> tuple[Sequence[str], list[list[Any]]]:
     entries: list[tuple[int, int, list[Any]]] = []
     for row in timeline.rows:
         replicas = "+".join(str(count) for count in row.replicas.values()) + f" of {row.wanted}"
-        p99 = "" if row.latency_ms_p99 is None else f"{row.latency_ms_p99:.4g}"
-        cells = [clock(row.at_s), f"{row.requests_per_s:.4g}", p99, f"{row.error_share:.2%}", replicas]
+        p99 = "" if row.latency_ms_p99 is None else _short(row.latency_ms_p99)
+        cells = [clock(row.at_s), _short(row.requests_per_s), p99, f"{row.error_share:.2%}", replicas]
         entries.append((row.at_s, 0, [*cells, *([f"{row.share:.0%}"] if rollout else []), ""]))
     blank = [""] * (len(columns) - 2)
     entries += [(event.at_s, 1, [clock(event.at_s), *blank, event.what]) for event in timeline.events]
     return columns, [cells for _, _, cells in sorted(entries, key=lambda entry: entry[:2])]
+
+
+def _short(value: float) -> str:
+    """Four digits, or as many as it has before the point."""
+    return f"{value:.4g}" if abs(value) < 1_000 else f"{value:.0f}"

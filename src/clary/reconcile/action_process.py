@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from clary.kit.clock import Clock
 
@@ -49,15 +48,12 @@ async def run_command(
     clock: Clock, command: tuple[str, ...], given: Mapping[str, str], event: bytes, timeout_s: float
 ) -> Ended:
     """Run a command in an empty folder until it ends, at most `timeout_s`. Cancelled, it kills the command."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    with tempfile.TemporaryDirectory(prefix="clary-action-") as folder:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            cwd=Path(folder), env={**kept, **given}, start_new_session=True,
-        )  # fmt: skip
-        feeding = asyncio.ensure_future(_feed(process, event))
-        reading = asyncio.ensure_future(_tail(process))
+    with tempfile.TemporaryDirectory(prefix="clary-action-") as folder, tempfile.TemporaryFile() as told:
+        # A file, and a pipe of one's own: asyncio waits for the pipes of a process that it made before it says that the
+        # process ended, and whoever the command left behind holds them open.
+        told.write(event)
+        told.seek(0)
+        process, reading = await _start(command, {**_kept(), **given}, folder, told.fileno())
         timer = asyncio.ensure_future(clock.sleep(timeout_s))
         ended = asyncio.ensure_future(process.wait())
         try:
@@ -66,15 +62,62 @@ async def run_command(
             _kill(process.pid)
             status = await ended
             closed = asyncio.ensure_future(clock.sleep(CLOSE_S))
-            await asyncio.wait({reading, closed}, return_when=asyncio.FIRST_COMPLETED)
-            closed.cancel()
+            try:
+                await asyncio.wait({reading.done, closed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                closed.cancel()
         finally:
             _kill(process.pid)
-            for task in (feeding, reading, timer, ended):
-                task.cancel()
-            await asyncio.gather(feeding, reading, timer, ended, return_exceptions=True)
-        output = reading.result() if reading.done() and not reading.cancelled() else b""
-    return Ended(_why(status, timeout_s, late=late), output.decode("utf-8", "replace").replace("\0", "\ufffd"))
+            timer.cancel()
+            reading.close()
+            await asyncio.gather(ended, timer, return_exceptions=True)
+    return Ended(_why(status, timeout_s, late=late), reading.tail.decode("utf-8", "replace").replace("\0", "\ufffd"))
+
+
+class _Tail(asyncio.Protocol):
+    """Keeps the end of what comes out of a pipe."""
+
+    def __init__(self) -> None:
+        self.tail = b""
+        self.done = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.tail = (self.tail + data)[-OUTPUT_BYTES_MAX:]
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+async def _start(
+    command: tuple[str, ...], environment: Mapping[str, str], folder: str, told: int
+) -> tuple[asyncio.subprocess.Process, _Tail]:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as output:
+        pipe = os.fdopen(reader, "rb")
+        _, reading = await asyncio.get_running_loop().connect_read_pipe(_Tail, pipe)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command,
+                stdin=told, stdout=output, stderr=output, cwd=folder, env=environment, start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            reading.close()
+            raise
+    return process, reading
+
+
+def _kept() -> dict[str, str]:
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 def _why(status: int, timeout_s: float, *, late: bool) -> str:
@@ -89,20 +132,3 @@ def _kill(group: int) -> None:
     """The command and all that it started in its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-
-
-async def _feed(process: asyncio.subprocess.Process, event: bytes) -> None:
-    assert process.stdin is not None, "it has a pipe"
-    # A command need not read what it is told.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(event)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _tail(process: asyncio.subprocess.Process) -> bytes:
-    assert process.stdout is not None, "it has a pipe"
-    tail = b""
-    while part := await process.stdout.read(65_536):
-        tail = (tail + part)[-OUTPUT_BYTES_MAX:]
-    return tail

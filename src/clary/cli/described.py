@@ -197,6 +197,12 @@ def _look_at_endpoint(api: Api, description: Description, endpoint: Endpoint, in
         if error.code is Exit.NOT_FOUND:
             return
         raise
+    if seen["name"] != endpoint.name:
+        raise CliError(
+            Exit.REFUSED,
+            f"The endpoint {endpoint.name} is {seen['name']} on the server.",
+            "Write its name in that case: metrics and alarms go by it.",
+        )
     newest = [version for state in ("starting", "live") for version in versions if version["state"] == state]
     if seen["status"] == "Deleting" or not newest:
         return  # gone soon, or it never served: apply replaces what deploy or it made, and refuses the rest

@@ -20,6 +20,8 @@ from clary.cli.undo import taking_back
 from clary.cli.versions import live_of, versions_of
 
 POLL_S = 0.5
+PATIENCE_S = 60.0
+"""For a server that does not answer."""
 
 
 def rollout(
@@ -139,10 +141,20 @@ def update_guarded(
 
 
 def wait_over(api: Api, name: str, version: int, *, quiet: bool) -> None:
-    """Wait until the update to a version has ended, and tell how it goes on; CliError where it was taken back."""
-    told = ""
+    """Wait until the update to a version has ended, and tell how it goes on; CliError where it was taken back.
+
+    A server that is away meanwhile, as while it starts again, is waited for: the rollout goes on by itself.
+    """
+    told, answered_s = "", time.monotonic()
     while True:
-        seen = status.seen_of(api, name)
+        try:
+            seen = status.seen_of(api, name)
+        except CliError as error:
+            if error.code not in (Exit.NO_SERVER, Exit.UNAVAILABLE) or time.monotonic() > answered_s + PATIENCE_S:
+                raise
+            time.sleep(POLL_S)
+            continue
+        answered_s = time.monotonic()
         line = status.stage_line(seen)
         if line != told and not quiet and seen["status"] == "Updating":
             note(line)

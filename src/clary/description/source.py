@@ -10,6 +10,9 @@ from typing import Any
 
 from clary.description.schema import Path, faults
 
+TEXT_CHARS_MAX = 1_000_000
+FIELDS_MAX = 100_000
+"""With YAML's aliases written out."""
 _HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*=")
 _PART = re.compile(r"[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'")
@@ -40,7 +43,12 @@ class Source:
 
 def read(name: str, text: str) -> Source:
     """The description in `text`; TOML where the file's name ends so, else YAML. DescriptionError."""
-    document, lines = _toml(name, text) if name.endswith(".toml") else _yaml(name, text)
+    if len(text) > TEXT_CHARS_MAX:
+        raise DescriptionError([f"{name} has {len(text)} characters; a description has at most {TEXT_CHARS_MAX}"])
+    try:
+        document, lines = _toml(name, text) if name.endswith(".toml") else _yaml(name, text)
+    except RecursionError:
+        raise DescriptionError([f"{name} is nested too deeply"]) from None
     found = [_located(name, lines, at, what) for at, what in faults(document)]
     if found:
         raise DescriptionError(found)
@@ -82,13 +90,15 @@ def _yaml(name: str, text: str) -> tuple[Any, dict[Path, int]]:
 
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        document = yaml.safe_load(text) if root is not None else {}
     except (yaml.YAMLError, ValueError) as error:
         raise DescriptionError([f"{name} is no YAML: {' '.join(str(error).split())}"]) from None
     lines: dict[Path, int] = {}
     twice: list[str] = []
 
     def walk(node: Any, at: Path) -> None:
+        if len(lines) > FIELDS_MAX:
+            raise DescriptionError([f"{name} has more than {FIELDS_MAX} fields"])
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 here = (*at, str(key.value))
@@ -105,4 +115,4 @@ def _yaml(name: str, text: str) -> tuple[Any, dict[Path, int]]:
         walk(root, ())
     if twice:
         raise DescriptionError(twice)
-    return {} if document is None else document, lines
+    return document, lines

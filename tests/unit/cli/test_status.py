@@ -11,6 +11,7 @@ from rich.console import Console
 from clary.cli import status
 from clary.cli.exit_codes import Exit
 from clary.cli.main import main
+from clary.cli.rollout import wait_over
 from tests.support.scripted import Asked, Scripted
 
 STATUS = "GET /clary/api/endpoints/e/status"
@@ -148,6 +149,19 @@ def test_promote_fails_where_the_rollout_was_taken_back(served: Scripted) -> Non
     served.say("POST /clary/api/endpoints/e/promote", 200, {"name": "e", "step": 2})
     in_turn(served, SEEN, {**SEEN, "rollout": {**ROLLOUT, "stage": "returning", "reason": "An alarm."}})
     assert main(["promote", "e", "--step", "--url", served.url]) == Exit.FAILED
+
+
+def test_waiting_for_a_rollout_goes_on_while_the_server_is_away(served: Scripted) -> None:
+    served.say("GET /clary/api/endpoints/e/versions", 200, {"versions": [{"version": 2, "state": "live"}]})
+    answers = [(200, SEEN), (503, {"code": "ServiceUnavailable"}), (200, DONE)]
+
+    def answer(_: Asked) -> tuple[int, dict[str, str], bytes]:
+        code, body = answers.pop(0)
+        return code, {}, json.dumps(body).encode()
+
+    served.answers[STATUS] = answer
+    wait_over(served.api, "e", 2, quiet=True)
+    assert answers == []
 
 
 def test_a_rollback_of_a_rollout_waits_for_the_old_version(served: Scripted) -> None:

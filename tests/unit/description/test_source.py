@@ -86,6 +86,26 @@ def test_what_cannot_be_read_is_refused(name: str, text: str, wanted: str) -> No
     assert found(name, text)[0].startswith(wanted)
 
 
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join(['*' + old] * 10)}]\n" for old, new in zip("abcdef", "bcdefg", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("a.yaml", BOMB, "a.yaml has more than 100000 fields"),
+        ("a.yaml", "x: " + "[" * 5000, "a.yaml is nested too deeply"),
+        ("a.toml", "x = " + "[" * 5000, "a.toml is nested too deeply"),
+        ("a.toml", "#" * 1_000_001, "a.toml has 1000001 characters"),
+        ("a.yaml", "&a [*a]", "a.yaml is nested too deeply"),
+    ],
+    ids=["bomb", "deep", "deep-toml", "long", "own"],
+)
+def test_everything_has_a_limit(name: str, text: str, wanted: str) -> None:
+    assert found(name, text)[0].startswith(wanted)
+
+
 def test_an_empty_description_is_one() -> None:
     assert read("a.yaml", "").document == {}
     assert read("a.toml", "# nothing\n").document == {}

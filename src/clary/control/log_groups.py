@@ -25,6 +25,7 @@ from clary.control.desk import Desk
 from clary.domain.principal import Scope
 from clary.kit.clock import MICROS, Clock
 from clary.kit.durable import replace_file
+from clary.kit.ids import instant_us
 from clary.kit.threads import Threads
 from clary.store.tables import endpoints, replicas, training_jobs
 from clary.telemetry.emf import Place
@@ -285,7 +286,7 @@ class LogKeeper:
         for uid in uids:
             owner = self._owners[uid]
             streams = [
-                Stream(f"{path.parent.name}/{path.stem}", path, _created_us(path.stem, owner.created_us))
+                Stream(f"{path.parent.name}/{path.stem}", path, instant_us(path.stem) or owner.created_us)
                 for path in (self._logs / "endpoints" / uid).glob("*/*.log")
             ]
             by_name.setdefault(ENDPOINTS + owner.name, []).append((owner, streams))
@@ -353,14 +354,3 @@ def _remove_if_older(path: Path, before_ms: int) -> None:
 def _belongs(owner: Owner, scope: Scope, prefix: str) -> bool:
     mine = (owner.account, owner.region) == (scope.account, scope.region)
     return mine and (ENDPOINTS + owner.name).startswith(prefix)
-
-
-def _created_us(ulid: str, default_us: int) -> int:
-    """The instant in a replica's uid (a ULID: its first ten characters are milliseconds)."""
-    digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-    if len(ulid) != 26 or any(char not in digits for char in ulid):
-        return default_us
-    ms = 0
-    for char in ulid[:10]:
-        ms = ms * 32 + digits.index(char)
-    return ms * 1000

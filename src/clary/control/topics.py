@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -160,7 +159,9 @@ async def subscribe(at: SnsDesk, caller: Caller, wish: Subscribing) -> Subscript
             return known
         if len(held) >= SUBSCRIPTIONS_MAX:
             raise LimitExceeded("subscriptions", SUBSCRIPTIONS_MAX, SUBSCRIPTION)
-        made = _made(connection, caller, topic, wish, spec, now_us)
+        uid, token = at.desk.ids.request_id(), secrets.token_hex(32)
+        asked = SubscriptionRecord(uid, topic, wish.protocol, wish.endpoint, token, now_us, None, spec)
+        made = _made(connection, caller, asked)
         if made.confirmed_us is None:
             _ask(at, connection, caller, made, now_us)
         _audit(connection, caller, "Subscribe", topic.uid, made.arn, now_us)
@@ -169,21 +170,17 @@ async def subscribe(at: SnsDesk, caller: Caller, wish: Subscribing) -> Subscript
     return await at.desk.store.write(work)
 
 
-def _made(
-    connection: Connection, caller: Caller, topic: TopicRecord, wish: Subscribing, spec: SubscriptionSpec, now_us: int
-) -> SubscriptionRecord:
-    is_function = wish.protocol == "lambda"
-    if is_function:
-        function = function_name(wish.endpoint, caller.scope.account) or ""
+def _made(connection: Connection, caller: Caller, asked: SubscriptionRecord) -> SubscriptionRecord:
+    """Write what is asked for; a function's needs nobody's confirmation."""
+    made = asked
+    if asked.protocol == "lambda":
+        function = function_name(asked.endpoint, caller.scope.account) or ""
         if actions.find(connection, caller.scope.account, function) is None:
             raise Invalid("Invalid parameter: Lambda endpoint ARN: there is no such action (clary actions add)")
-    confirmed_us = now_us if is_function else None
-    made = SubscriptionRecord(
-        str(uuid.uuid4()), topic, wish.protocol, wish.endpoint, secrets.token_hex(32), now_us, confirmed_us, spec
-    )
-    values = {"uid": made.uid, "topic_uid": topic.uid, "protocol": made.protocol, "endpoint": made.endpoint}
-    more = {"token": made.token, "created_us": now_us, "confirmed_us": confirmed_us, "spec": pack(spec)}
-    connection.execute(insert(subscriptions).values(**values, **more))
+        made = replace(asked, confirmed_us=asked.created_us)
+    values = {"uid": made.uid, "topic_uid": made.topic.uid, "protocol": made.protocol, "endpoint": made.endpoint}
+    more = {"token": made.token, "created_us": made.created_us, "confirmed_us": made.confirmed_us}
+    connection.execute(insert(subscriptions).values(**values, **more, spec=pack(made.spec)))
     return made
 
 

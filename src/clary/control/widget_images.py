@@ -85,7 +85,7 @@ class Plotter:
             raise Invalid(f"metrics: the widget would show {len(drawn)} time series, and may show {LINES_MAX}")
         shown = asdict(widget)
         del shown["zone"]
-        offset = datetime.now(UTC).astimezone(widget.zone).utcoffset()
+        offset = datetime.fromtimestamp(now_s, UTC).astimezone(widget.zone).utcoffset()
         return {**shown, "lines": drawn, "offset_s": 0 if offset is None else offset.total_seconds()}
 
     async def _drawn(self, spec: bytes) -> bytes:

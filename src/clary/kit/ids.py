@@ -27,6 +27,16 @@ def encode_ulid(now_us: int, entropy: bytes) -> str:
     return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))
 
 
+def instant_us(ulid: str) -> int | None:
+    """The milliseconds that a ULID begins with, in microseconds; None for a text that is none."""
+    if len(ulid) != 26 or any(char not in _CROCKFORD for char in ulid):
+        return None
+    ms = 0
+    for char in ulid[:10]:
+        ms = ms * 32 + _CROCKFORD.index(char)
+    return ms * 1000
+
+
 class SystemIds:
     """Ids from the kernel's random source."""
 

@@ -43,7 +43,7 @@ _VARIANT_NOTES = {
     "VolumeSizeInGB": "Artifacts lie in the server's HOME; no volume is made.",
     "ModelDataDownloadTimeoutInSeconds": "Artifacts come from the object store beside the server.",
     "EnableSSMAccess": "There is no instance to log in to.",
-    "ManagedInstanceScaling": "Scaling comes with a later release.",
+    "ManagedInstanceScaling": "Scaling is Application Auto Scaling's: RegisterScalableTarget and PutScalingPolicy.",
     "RoutingConfig.PrefixAwareRoutingConfig": "Prefix-aware routing is not served.",
     "InferenceAmiVersion": "No machine image is started.",
     "CapacityReservationConfig": "No capacity is bought.",

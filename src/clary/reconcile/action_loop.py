@@ -22,13 +22,13 @@ from clary.kit.backoff import Backoff
 from clary.kit.clock import MICROS, Clock
 from clary.kit.ids import Ids
 from clary.reconcile.action_calls import Calls, Result
-from clary.reconcile.event_routes import ALARMS, Routed, Router, due_us, is_due, is_routed
+from clary.reconcile.event_routes import ALARMS, KnownRules, Routed, Router, due_us, is_due, is_routed
 from clary.store import actions, alarm_history, deliveries, outbox, rules, topics
 from clary.store.actions import ActionRecord, Run
 from clary.store.alarm_history import Item, encode_data
 from clary.store.alarms import COMPOSITE, METRIC
 from clary.store.base import Store
-from clary.store.deliveries import Waiting
+from clary.store.deliveries import Head, Waiting
 from clary.store.topics import SubscriptionRecord
 
 _log = structlog.get_logger(__name__)
@@ -125,19 +125,20 @@ class ActionLoop:
 
     def _route(self, connection: Connection, targets: Sequence[str]) -> None:
         now_us = self._world.clock.now_us()
+        known: KnownRules = {}
         for event in deliveries.waiting_for(connection, targets, self._options.routed_max):
             if self._is_late(event, now_us):
                 routed = Routed("It was given up: it is too old.", ok=False)
             else:
-                routed = self._routed(connection, event, now_us)
+                routed = self._routed(connection, event, now_us, known)
             outbox.append(connection, *routed.events)
             deliveries.finish(connection, event.seq, now_us, routed.outcome)
             _note_alarm(connection, event, now_us, "" if routed.ok else routed.outcome)
 
-    def _routed(self, connection: Connection, event: Waiting, now_us: int) -> Routed:
+    def _routed(self, connection: Connection, event: Waiting, now_us: int, known: KnownRules) -> Routed:
         """One event that cannot be read must not hold up all others."""
         try:
-            return self._world.router.routed(connection, event, now_us)
+            return self._world.router.routed(connection, event, now_us, known)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             _log.exception("an event could not be read", target=event.target_arn, uid=event.uid, error=str(error))
             return Routed("It could not be read.", ok=False)
@@ -150,29 +151,29 @@ class ActionLoop:
 
     # -- what is called ------------------------------------------------------------------------------------------------
 
-    def _start(self, event: Waiting) -> None:
-        task = asyncio.ensure_future(self._deliver(event))
-        self._calling[event.target_arn] = task
-        task.add_done_callback(functools.partial(self._ended, event.target_arn))
+    def _start(self, head: Head) -> None:
+        task = asyncio.ensure_future(self._deliver(head))
+        self._calling[head.target_arn] = task
+        task.add_done_callback(functools.partial(self._ended, head.target_arn))
 
     def _ended(self, target: str, task: asyncio.Task[None]) -> None:
         self._calling.pop(target, None)
         if not task.cancelled():
             self._world.store.signal.notify()  # the target is free: there may be more for it
 
-    async def _deliver(self, event: Waiting) -> None:
+    async def _deliver(self, head: Head) -> None:
         try:
-            await self._call(event)
+            await self._call(head)
         except Exception as error:
-            _log.exception("a delivery could not be noted", target=event.target_arn, error=str(error))
+            _log.exception("a delivery could not be noted", target=head.target_arn, error=str(error))
             await self._world.clock.sleep(self._options.retry_s)
 
-    async def _call(self, event: Waiting) -> None:
+    async def _call(self, head: Head) -> None:
         """One attempt. An unexpected error counts as one that failed."""
         store = self._world.store
-        attempt = event.attempts + 1
         run_uid = self._world.ids.ulid(self._world.clock.now_us())
-        target = await store.write(lambda connection: self._begin(connection, event, attempt, run_uid))
+        event, target = await store.write(lambda connection: self._begin(connection, head, run_uid))
+        attempt = event.attempts + 1
         retries = 0
         if target is None:
             result = Result("It was given up: there is nothing of that name, or the event is too old.", final=True)
@@ -194,15 +195,17 @@ class ActionLoop:
         if result.why:
             _log.error("an event was not delivered", target=event.target_arn, uid=event.uid, why=result.why)
 
-    def _begin(self, connection: Connection, event: Waiting, attempt: int, run_uid: str) -> Called | None:
-        now_us = self._world.clock.now_us()
+    def _begin(self, connection: Connection, head: Head, run_uid: str) -> tuple[Waiting, Called | None]:
+        """The event with the attempts before this one, and who is to be called."""
+        event = deliveries.waiting(connection, head.seq)
+        now_us, attempt = self._world.clock.now_us(), event.attempts + 1
         target = None if self._is_late(event, now_us) else _find(connection, event)
         if target is not None:
             deliveries.begin(connection, event.seq, attempt)
         if isinstance(target, ActionRecord):
             run = Run(run_uid, target.account, target.name, event.uid, event.source, attempt, now_us)
             actions.begin_run(connection, run)
-        return target
+        return event, target
 
     def _end(
         self, connection: Connection, *, event: Waiting, attempt: int, run_uid: str, result: Result, retries: int

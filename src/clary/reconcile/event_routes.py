@@ -31,6 +31,7 @@ from clary.store.topics import TopicRecord
 ALARMS = "aws.cloudwatch"
 SNS, BUS = "aws.sns", "aws.events"
 """Sources of what follows of other events: clients' own messages, and what rules send."""
+KnownRules = dict[Scope, Sequence[RuleRecord]]
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,19 @@ class Router:
     ids: Ids
     signer: Signer
 
-    def routed(self, connection: Connection, event: Waiting, now_us: int) -> Routed:
-        """What follows of an event for the bus or a topic."""
+    def routed(self, connection: Connection, event: Waiting, now_us: int, known: KnownRules) -> Routed:
+        """What follows of an event for the bus or a topic. `known`: what this transaction has read."""
         if BUS_ARN.fullmatch(event.target_arn):
-            return self._of_bus(connection, event, now_us)
+            if event.scope not in known:
+                known[event.scope] = rules.of_scope(connection, event.scope)
+            return self._of_bus(known[event.scope], event, now_us)
         return self._of_topic(connection, event, now_us)
 
-    def _of_bus(self, connection: Connection, event: Waiting, now_us: int) -> Routed:
+    def _of_bus(self, known: Sequence[RuleRecord], event: Waiting, now_us: int) -> Routed:
         told = {"version": "0", "id": uuid_of(event.uid), **event.body}
         found = [
             rule
-            for rule in rules.of_scope(connection, event.scope)
+            for rule in known
             if rule.spec.enabled and rule.spec.pattern and matches(parsed(rule.spec.pattern), told)
         ]
         made = [one for rule in found for one in self.to_targets(rule, told, now_us)]

@@ -41,11 +41,26 @@ class Waiting:
         return json.loads(self.text)
 
 
-def heads(connection: Connection) -> list[Waiting]:
+@dataclass(frozen=True)
+class Head:
+    """The oldest event of a target, without its body: there may be many, and long ones."""
+
+    seq: int
+    target_arn: str
+    next_us: int
+
+
+def heads(connection: Connection) -> list[Head]:
     """The oldest event of each target that waits, in order."""
-    oldest = select(func.min(events_out.c.seq)).where(events_out.c.done_us.is_(None)).group_by(events_out.c.target_arn)
-    rows = connection.execute(select(events_out).where(events_out.c.seq.in_(oldest)).order_by(events_out.c.seq))
-    return [_waiting(row) for row in rows]
+    table = events_out.c
+    oldest = select(func.min(table.seq)).where(table.done_us.is_(None)).group_by(table.target_arn)
+    query = select(table.seq, table.target_arn, table.next_us).where(table.seq.in_(oldest)).order_by(table.seq)
+    return [Head(row.seq, row.target_arn, row.next_us) for row in connection.execute(query)]
+
+
+def waiting(connection: Connection, seq: int) -> Waiting:
+    """One event, whole."""
+    return _waiting(connection.execute(select(events_out).where(events_out.c.seq == seq)).one())
 
 
 def waiting_for(connection: Connection, targets: Sequence[str], limit: int) -> list[Waiting]:

@@ -26,6 +26,8 @@ from clary.control.widgets import read_widget
 from clary.dataplane.head import Head, Refused
 from clary.dataplane.http import Connection
 from clary.dataplane.limits import Limits
+from clary.description.source import DescriptionError, read
+from clary.description.wanted import wanted
 from clary.domain import dashboards, schedules
 from clary.domain.alarm_rules import parse_rule
 from clary.domain.alarms import AlarmValue
@@ -337,6 +339,14 @@ def objectives(data: bytes) -> None:
         alarm_of(objective, Watched("churn", "AllTraffic", "churn-2"))
 
 
+def descriptions(data: bytes) -> None:
+    """Descriptions for `clary apply`, as TOML and as YAML: read and understood, or refused in words."""
+    for name in ("a.toml", "a.yaml"):
+        with contextlib.suppress(DescriptionError):
+            meant = wanted(read(name, data.decode("utf-8", "replace")))
+            assert all(endpoint.variants for endpoint in meant.endpoints)
+
+
 def scaling_schedules(data: bytes) -> None:
     """Schedules of scheduled actions, with a time zone in the second line: whatever comes, comes later."""
     schedule, _, zone = data.decode("utf-8", "replace").partition("\n")
@@ -393,6 +403,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         metric_math,
         alarm_rules,
         objectives,
+        descriptions,
         scaling_schedules,
         cbor_values,
         metric_lines,

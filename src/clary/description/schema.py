@@ -1,12 +1,13 @@
 """What a description may hold, as JSON Schema, and the check against it.
 
-`faults` serves what SCHEMA uses of JSON Schema and no more: type, properties, required, additionalProperties, items,
-minItems, enum, minimum, maximum, pattern.
+`faults` serves what SCHEMA uses of JSON Schema and no more: type, properties, required, additionalProperties,
+propertyNames, items, minItems, minimum, pattern.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -154,7 +155,9 @@ def faults(value: object, schema: Schema = SCHEMA, at: Path = ()) -> Iterator[tu
             yield at, f"{dotted(at)} is {value!r}, which does not match {schema['pattern']}"
     elif isinstance(value, int | float):
         least = schema.get("minimum")
-        if least is not None and not value >= least:
+        if not math.isfinite(value):
+            yield at, f"{dotted(at)} is {value}; it must be finite"
+        elif least is not None and value < least:
             yield at, f"{dotted(at)} is {value}; it must be at least {least}"
 
 

@@ -79,6 +79,7 @@ def test_each_fault_stands_beside_its_line_in_yaml() -> None:
         ("a.toml", "[endpoints.a]\nmodel = 'm'\ninstances = 0", "a.toml:3: endpoints.a.instances is 0; it must be at"),
         ("a.toml", "[endpoints.a]\nmodel = 'm'\ninstances = true", "a.toml:3: endpoints.a.instances must be of type"),
         ("a.toml", "[endpoints.a]\nmodel = 'm'\ninstance_type = 'big'", "a.toml:3: endpoints.a.instance_type is 'big'"),
+        ("a.toml", "[actions.a]\ncommand = ['c']\ntimeout_s = nan", "a.toml:3: actions.a.timeout_s is nan; it must be"),
         ("a.toml", "[actions.a]\ncommand = []", "a.toml:2: actions.a.command is empty"),
     ],
 )

@@ -18,7 +18,16 @@ from clary.domain.endpoint import Revision
 from clary.domain.errors import Invalid
 from clary.domain.names import arn_of
 from clary.domain.principal import Scope
-from clary.domain.rollout import Deployment, Progress, Step, check_deployment, check_sizes, steps_of
+from clary.domain.rollout import (
+    FRESH_US,
+    LOOK_US,
+    Deployment,
+    Progress,
+    Step,
+    check_deployment,
+    check_sizes,
+    steps_of,
+)
 from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet
 from clary.kit.clock import MICROS
@@ -84,6 +93,16 @@ def bake_left_s(found: Rollout, now_us: int) -> float:
     if progress is None or progress.looked_us is None or found.deployment.alarms:
         return found.bake_left_s
     return max(0.0, found.bake_left_s - max(0, now_us - progress.counted_us) / MICROS)
+
+
+def counts(found: Rollout, now_us: int) -> bool:
+    """Whether the bake under way counts: its replicas are ready, it is looked at, and every alarm was evaluated of
+    late. One that was deleted, or never evaluated, stops it."""
+    progress = found.progress
+    if progress is None or progress.looked_us is None or not 0 <= now_us - progress.looked_us <= 2 * LOOK_US:
+        return False
+    seen_us = [found.alarms[name].evaluated_us if name in found.alarms else None for name in found.deployment.alarms]
+    return all(at_us is not None and now_us - at_us <= FRESH_US for at_us in seen_us)
 
 
 def deployment_for(

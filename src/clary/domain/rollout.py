@@ -17,11 +17,17 @@ from typing import Literal
 
 from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.errors import Invalid
+from clary.kit.clock import MICROS
 
 CANARY_PERCENT_MAX = 50
 LINEAR_PERCENT_MIN, LINEAR_PERCENT_MAX = 10, 50
 ROLLING_PERCENT_MIN, ROLLING_PERCENT_MAX = 5, 50
 WHOLE = 100
+LOOK_US = 10 * MICROS
+"""Between looks at a bake. Two looks that lie more than twice as far apart saw nothing of what was between: so a clock
+that steps, or a control that was down, never shortens a bake."""
+FRESH_US = 120 * MICROS
+"""Evaluations of an alarm that lie further apart leave a gap that does not count: twice their usual minute."""
 
 
 class Shift(enum.Enum):

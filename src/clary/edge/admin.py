@@ -30,8 +30,10 @@ from clary.control import keys as use_cases
 from clary.control.desk import Caller, Desk
 from clary.domain.errors import AlreadyExists, DomainError, InTransition, Invalid, LimitExceeded, NotFound
 from clary.domain.principal import Asked, Principal, Scope
+from clary.edge.aws.errors import DISK_FULL
 from clary.kit import sigv4
 from clary.kit.clock import MICROS
+from clary.kit.disk import is_full
 from clary.kit.loopback import refusal
 from clary.store.base import StoreUnavailableError
 from clary.store.keys import KeyRecord
@@ -147,17 +149,26 @@ def guarded(
             response = _error(error.status, error.code, str(error))
         except DomainError as error:
             response = _domain_error(error)
-        except StoreUnavailableError as error:
-            log.warning("An internal call found the store away.", request_id=request_id, error=str(error))
-            response = _error(503, "ServiceUnavailable", "The server's database cannot be reached now.")
-        except Exception:
-            log.exception("An internal call failed.", request_id=request_id, path=request.url.path)
-            response = _error(500, "InternalFailure", "An internal error; the server's log has the details.")
+        except Exception as error:
+            response = _unforeseen(error, request, request_id)
         response.headers["x-amzn-requestid"] = request_id
         response.headers["cache-control"] = "no-store"
         return response
 
     return answer
+
+
+def _unforeseen(error: Exception, request: Request, request_id: str) -> Response:
+    """The answer to an exception, which is logged here."""
+    facts = {"request_id": request_id, "path": request.url.path}
+    if is_full(error):
+        log.error("An internal call found the disk full.", error=str(error), **facts)
+        return _error(500, "InternalFailure", DISK_FULL)
+    if isinstance(error, StoreUnavailableError):
+        log.warning("An internal call found the store away.", error=str(error), **facts)
+        return _error(503, "ServiceUnavailable", "The server's database cannot be reached now.")
+    log.error("An internal call failed.", exc_info=error, **facts)
+    return _error(500, "InternalFailure", "An internal error; the server's log has the details.")
 
 
 async def _body(request: Request, bytes_max: int) -> bytes:

@@ -161,7 +161,7 @@ def _shown_rollout(found: rollouts.Rollout, now_us: int) -> dict[str, object]:
         "step": progress.step if progress else 1,
         "steps": len(found.steps),
         "bake_left_s": rollouts.bake_left_s(found, now_us),
-        "counting": progress is not None and progress.looked_us is not None,
+        "counting": rollouts.counts(found, now_us),
         "reason": progress.reason if progress else "",
         "started": instant_text(progress.started_us) if progress else None,
         "deaths": progress.deaths if progress else 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clary.dataplane.routes import EndpointRoute
-from clary.domain.rollout import Progress
+from clary.domain.rollout import FRESH_US, LOOK_US, Progress
 from clary.domain.states import EndpointStatus
 from clary.kit.clock import MICROS
 
@@ -20,11 +20,8 @@ class Rules:
     restart_wait_us: int = 10 * MICROS
     """From the start of a replica that failed to the start of its replacement: a model that cannot live must not
     take the machine with it."""
-    look_us: int = 10 * MICROS
-    """Between looks at a bake. Two looks that lie more than twice as far apart saw nothing of what was between: so a
-    clock that steps, or a control that was down, never shortens a bake."""
-    fresh_us: int = 120 * MICROS
-    """Evaluations of an alarm that lie further apart leave a gap that does not count: twice their usual minute."""
+    look_us: int = LOOK_US
+    fresh_us: int = FRESH_US
     deaths_max: int = 2
     """Processes of a new fleet that end by themselves during its rollout: the first starts the bake anew, as many as
     this end the rollout."""

@@ -14,6 +14,7 @@ import structlog
 
 from clary.kit.backoff import Backoff
 from clary.kit.clock import MICROS
+from clary.kit.disk import is_full
 from clary.kit.tasks import Tasks
 from clary.placement.base import ReplicaState
 from clary.reconcile import rows
@@ -21,6 +22,7 @@ from clary.reconcile.act import Actor, World
 from clary.reconcile.actions import RULES, Rules, WakeAt
 from clary.reconcile.endpoint import plan
 from clary.store.alarms import alarm_mark
+from clary.store.base import StoreUnavailableError
 from clary.store.records import changes_after, last_change
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +42,7 @@ class LoopOptions:
     """Waits after unexpected errors, by the errors in a row."""
     failures_max: int = 8
     """Unexpected errors in a row after which an endpoint in transition is given up: with the waits between them, some
-    twenty seconds, so that a disk that was full for a moment does no harm."""
+    twenty seconds. A full disk and a store that is away are waited for, however long: nothing could be noted anyway."""
     rules: Rules = RULES
     """Times the plan goes by."""
 
@@ -52,7 +54,9 @@ class _Turn:
     again: bool = False
     """Something happened while its turn ran."""
     failures: int = 0
-    """Unexpected errors in a row."""
+    """Errors in a row."""
+    unexpected: int = 0
+    """Those of them that say nothing of a full disk or of a store that is away."""
     trouble: str = ""
     """The last of them, once there were too many."""
     timer: asyncio.Task[None] | None = None
@@ -150,13 +154,14 @@ class Loop:
             async with self._slots:
                 turn.again = False
                 gone = await self._settle(uid, turn)
-            turn.failures, turn.trouble = 0, ""
+            turn.failures, turn.unexpected, turn.trouble = 0, 0, ""
             await self._actor.sweep()
         except Exception as error:
             turn.failures += 1
+            turn.unexpected += not (is_full(error) or isinstance(error, StoreUnavailableError))
             gone = False
-            if turn.failures >= self._options.failures_max:
-                turn.trouble = f"An unexpected error came back {turn.failures} times: {type(error).__name__}: {error}"
+            if turn.unexpected >= self._options.failures_max:
+                turn.trouble = f"An unexpected error came back {turn.unexpected} times: {type(error).__name__}: {error}"
             wait_s = self._options.backoff.wait_s(turn.failures)
             _log.exception("reconciling an endpoint failed", endpoint_uid=uid, error=str(error), retry_s=wait_s)
             self._wake_at(uid, turn, self._world.clock.now_us() + round(wait_s * MICROS))

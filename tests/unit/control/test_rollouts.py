@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from sqlalchemy import select
 
 from clary.control import endpoint_changes, rollouts
 from clary.control.rollouts import Guard
-from clary.domain.endpoint import VariantSpec
+from clary.domain.alarms import initial_state
+from clary.domain.endpoint import Revision, VariantSpec
 from clary.domain.errors import Invalid, NotFound
-from clary.domain.rollout import BlueGreen, CapacitySize, Deployment, Shift, Unit
+from clary.domain.rollout import FRESH_US, LOOK_US, BlueGreen, CapacitySize, Deployment, Progress, Shift, Unit
+from clary.domain.versions import Fleet
 from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
 from clary.store.tables import audit
@@ -58,6 +61,23 @@ async def test_how_far_a_rollout_is(host: Host) -> None:
         found = await baking(host)
         assert (found.share("AllTraffic"), len(found.steps), found.old.version, found.new.version) == (0.25, 2, 1, 2)
         assert 3500 < found.bake_left_s <= 3600
+
+
+def test_a_bake_counts_only_while_it_is_watched() -> None:
+    def under_way(looked_us: int | None, **evaluated_us: int | None) -> rollouts.Rollout:
+        states = {name: replace(initial_state("a", name, 0), evaluated_us=at) for name, at in evaluated_us.items()}
+        guarded = replace(CANARY, alarms=("one", "two") if states else ())
+        fleet = Fleet(1, 1, Revision("e", ()))
+        return rollouts.Rollout("e", fleet, fleet, guarded, (), Progress(0, 0, looked_us=looked_us), states)
+
+    now_us = 10 * FRESH_US
+    assert rollouts.counts(under_way(now_us), now_us)
+    assert not rollouts.counts(under_way(None), now_us)
+    assert not rollouts.counts(under_way(now_us - 3 * LOOK_US), now_us), "nobody looks"
+    assert rollouts.counts(under_way(now_us, one=now_us, two=now_us - FRESH_US), now_us)
+    assert not rollouts.counts(under_way(now_us, one=now_us, two=now_us - FRESH_US - 1), now_us), "not evaluated"
+    assert not rollouts.counts(under_way(now_us, one=now_us, two=None), now_us), "never evaluated"
+    assert not rollouts.counts(under_way(now_us, one=now_us), now_us), "one is gone"
 
 
 async def test_a_bake_is_ended_and_a_rollout_taken_back_by_hand(host: Host) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 from clary.control.desk import Desk
 from clary.control.keys import KeyRing, ensure_root
 from clary.edge.admin import Admin, AdminOptions, routes
+from clary.edge.aws.errors import DISK_FULL
 from clary.kit.clock import MICROS, VirtualClock
 from clary.kit.ids import CountingIds
 from clary.kit.sigv4 import Key, sign
@@ -162,3 +164,12 @@ async def test_the_root_key_cannot_be_revoked(client: Client) -> None:
     status, answer = await client.call("DELETE", f"/clary/api/keys/{client.root.key_id}")
     assert status == 400
     assert "root key" in str(answer["message"])
+
+
+async def test_a_full_disk_is_named(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(client.admin.desk.store, "write", full)
+    status, answer = await client.call("POST", "/clary/api/keys", {"name": "ann"})
+    assert (status, answer) == (500, {"code": "InternalFailure", "message": DISK_FULL})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import shutil
 import threading
@@ -13,6 +14,7 @@ import pytest
 from clary.control import endpoint_configs, endpoints, keys, models
 from clary.domain.endpoint import VariantSpec
 from clary.placement.base import ReplicaPhase
+from clary.store.base import StoreUnavailableError
 from clary.store.seal import load_seal
 from tests.support.hosting import CALLER, Host
 from tests.support.placement import ScriptedPlacement, failed, ready, starting
@@ -236,6 +238,26 @@ async def test_an_endpoint_that_cannot_be_made_fails_at_last_and_can_be_deleted(
         )
         await endpoints.remove(host.desk, CALLER, "e")
         await host.until_gone("e")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), StoreUnavailableError("away")])
+async def test_a_full_disk_or_a_store_that_is_away_is_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    calls: list[str] = []
+    fetch = host.artifacts.fetch
+
+    def no_room(url: str) -> object:
+        calls.append(url)
+        if len(calls) < 30:
+            raise error
+        return fetch(url)
+
+    monkeypatch.setattr(host.artifacts, "fetch", no_room)
+    async with host.reconciling():
+        await host.endpoint("e")
+        found = await host.until_status("e", "InService")
+    assert (len(calls), found.record.failure_reason) == (30, "")
 
 
 async def test_an_artifact_gone_from_disk_is_fetched_again_and_must_be_the_same(host: Host) -> None:

@@ -7,7 +7,7 @@ from clary.telemetry.expressions.expression import ARRAY_MAX, WORK_MAX
 from clary.telemetry.expressions.functions import FUNCTIONS, MADE_MAX, NOT_SERVED
 from clary.telemetry.expressions.search import SEARCH_CHARS_MAX
 from clary.telemetry.expressions.syntax import BINARY, CHARS_MAX, DEPTH_MAX
-from clary.telemetry.metric_data import FOUND_MAX, READ_POINTS_MAX
+from clary.telemetry.metric_data import COMPARED_MAX, FOUND_MAX, READ_POINTS_MAX
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "metric-math.md").read_text()
@@ -25,5 +25,15 @@ def test_operators_labels_and_limits_are_documented() -> None:
     assert all(f"`{sign}`" in PAGE for sign in BINARY)
     dynamic = (*labels._VALUES, *labels._TIMES, *labels._RANGES, "DATAPOINT_COUNT", "LABEL")
     assert all(f"`${{{name}}}`" in PAGE for name in dynamic)
-    for limit in (CHARS_MAX, SEARCH_CHARS_MAX, DEPTH_MAX, FOUND_MAX, READ_POINTS_MAX, ARRAY_MAX, MADE_MAX, WORK_MAX):
+    for limit in (
+        CHARS_MAX,
+        SEARCH_CHARS_MAX,
+        DEPTH_MAX,
+        FOUND_MAX,
+        COMPARED_MAX,
+        READ_POINTS_MAX,
+        ARRAY_MAX,
+        MADE_MAX,
+        WORK_MAX,
+    ):
         assert f"{limit:,}" in PAGE

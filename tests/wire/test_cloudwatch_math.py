@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from clary.domain.errors import NotServed
+from clary.telemetry import metric_data
 from clary.telemetry.store import MetricStore
-from tests.support.cloudwatch import NOW, NS, Ask, client, data, one, put, query, refusal
+from tests.support.cloudwatch import DIMENSIONS, NOW, NS, Ask, client, data, one, put, query, refusal
 from tests.support.door import Served
 
 PROTOCOLS = ["json", "query", "smithy-rpc-v2-cbor"]
@@ -54,6 +55,21 @@ def test_expressions_of_expressions_in_any_order(ask: Ask, store: MetricStore) -
     put(store, {120: one(1), 60: one(2)})
     queries = (math("twice", "sum * 2"), math("sum", "SUM(METRICS())", ReturnData=False), query("m1"))
     assert results(ask, *queries) == [("twice", "twice", [2, 4]), ("m1", "M", [1, 2])]
+
+
+def test_searches_are_compared_with_so_many_names_and_no_more(
+    ask: Ask, store: MetricStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, {60: one(1)}, metric="A")
+    put(store, {60: one(2)}, metric="B")
+    search = math("e", "SEARCH('A OR C', 'Sum', 60)")
+    names = 2 * 2 * (2 + 2 * len(DIMENSIONS))
+    monkeypatch.setattr(metric_data, "COMPARED_MAX", names)
+    assert [values for _, _, values in results(ask, search)] == [[1.0]]
+    monkeypatch.setattr(metric_data, "COMPARED_MAX", names - 1)
+    code, text, _ = refusal(ask, "GetMetricData", data(search))
+    assert code == "ValidationError"
+    assert f"compared with more than {names - 1} names" in text
 
 
 def test_an_array_is_a_result_a_series(ask: Ask, store: MetricStore) -> None:

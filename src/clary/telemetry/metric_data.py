@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 
 from clary.domain.principal import Scope
 from clary.telemetry.expressions import BadExpression, Expression, Names, Search, Series, Value, evaluate_all
-from clary.telemetry.query import Metric, MetricFilter, list_metrics
+from clary.telemetry.query import Metric, MetricFilter, each_metric
 from clary.telemetry.statistics import Percentile, Question, Stat, Window, points_of, value
 
 READ_POINTS_MAX = 504_000
 """Points that one request's expressions may read: five times what it may answer (100,800)."""
 FOUND_MAX = 500
 """Series that one search finds at most ("a graph can display as many as 500 time series")."""
+COMPARED_MAX = 3_000_000
+"""Names with which a request's searches are compared, term by term: some seconds, of a process that has other work."""
 LISTED_MAX = 1_000_000
 """More than a store ever has."""
 PERIOD_DEFAULT_S = 60
@@ -74,7 +76,7 @@ def evaluate(
 
     BadExpression, also where too much would have to be read.
     """
-    budget = _Budget(READ_POINTS_MAX)
+    budget = _Budget(READ_POINTS_MAX, COMPARED_MAX)
     series = {id: budget.spend(read_series(db, scope, wanted)) for id, wanted in metrics.items()}
     found: dict[Search, Sequence[Series]] = {}
     for id, one in math.items():
@@ -85,7 +87,7 @@ def evaluate(
             if search not in found:
                 wanted_all = [
                     Wanted(Question(metric, window(period_s), None, isinstance(search.stat, Percentile)), search.stat)
-                    for metric in find(db, scope, search, now_s)
+                    for metric in _find(db, scope, search, now_s, budget)
                 ]
                 found[search] = labelled([budget.spend(read_series(db, scope, wanted)) for wanted in wanted_all])
 
@@ -99,15 +101,21 @@ def evaluate(
     return {**series, **evaluate_all(series, expressions, window_of, found)}
 
 
-def find(db: sqlite3.Connection, scope: Scope, search: Search, now_s: int) -> list[Metric]:
+def _find(db: sqlite3.Connection, scope: Scope, search: Search, now_s: int, budget: _Budget) -> list[Metric]:
     """The metrics that a search means, in order; BadExpression for more than FOUND_MAX."""
     within = MetricFilter(
         search.namespace, dimensions=[(name, None) for name in search.dimensions or ()], active_since_s=now_s - LISTED_S
     )
-    listed = list_metrics(db, scope, within, None, LISTED_MAX)
-    metrics = [one for one in listed if search.matches(Names(one.namespace, one.name, one.dimensions))]
-    if len(metrics) > FOUND_MAX:
-        raise BadExpression(f"A search found {len(metrics)} metrics, and may find {FOUND_MAX}; narrow it")
+    metrics: list[Metric] = []
+    found = 0
+    for one in each_metric(db, scope, within, None, LISTED_MAX):
+        budget.compare((2 + 2 * len(one.dimensions)) * search.compared)
+        if search.matches(Names(one.namespace, one.name, one.dimensions)):
+            found += 1
+            if found <= FOUND_MAX:
+                metrics.append(one)
+    if found > FOUND_MAX:
+        raise BadExpression(f"A search found {found} metrics, and may find {FOUND_MAX}; narrow it")
     return metrics
 
 
@@ -125,9 +133,19 @@ def labelled(found: Sequence[Series]) -> list[Series]:
 
 @dataclass
 class _Budget:
-    """Points that may still be read."""
+    """What may still be read, and compared."""
 
     left: int
+    """Points."""
+    names: int
+
+    def compare(self, names: int) -> None:
+        self.names -= names
+        if self.names < 0:
+            raise BadExpression(
+                f"The searches would be compared with more than {COMPARED_MAX} names of metrics; ask for fewer "
+                "searches, with fewer terms, and narrow them by {Namespace,Dimension}"
+            )
 
     def spend(self, one: Series) -> Series:
         self.left -= len(one.points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clary.domain.principal import Scope
@@ -88,6 +88,13 @@ def list_metrics(
     db: sqlite3.Connection, scope: Scope, wanted: MetricFilter, after: Metric | None, count_max: int
 ) -> list[Metric]:
     """At most `count_max` metrics after `after`, in the order of namespace, name and stored dimensions."""
+    return list(each_metric(db, scope, wanted, after, count_max))
+
+
+def each_metric(
+    db: sqlite3.Connection, scope: Scope, wanted: MetricFilter, after: Metric | None, count_max: int
+) -> Iterator[Metric]:
+    """`list_metrics`, one by one."""
     where = ["account = ?", "region = ?", "last_s >= ?"]
     values: list[str | int] = [scope.account, scope.region, wanted.active_since_s]
     if wanted.namespace is not None:
@@ -107,4 +114,4 @@ def list_metrics(
         " ORDER BY namespace, metric, dimensions LIMIT ?",
         (*values, count_max),
     )
-    return [Metric(namespace, name, decode_dimensions(dimensions)) for namespace, name, dimensions in rows]
+    return (Metric(namespace, name, decode_dimensions(dimensions)) for namespace, name, dimensions in rows)

@@ -6,9 +6,11 @@ characters; one token matches in any case, several in a row match as they are wr
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from clary.telemetry.expressions.errors import BadExpression
 from clary.telemetry.statistics import Stat, is_period, parse_stat
@@ -99,6 +101,11 @@ class Search:
     period_s: int | None
     """None: the period of the request."""
 
+    @functools.cached_property
+    def compared(self) -> int:
+        """With how many terms each name of a metric is compared, at most."""
+        return max(1, _leaves(self.terms))
+
     def matches(self, names: Names) -> bool:
         """Whether a metric is meant."""
         if self.namespace is not None and names.namespace != self.namespace:
@@ -125,9 +132,22 @@ def parse_search(text: str, stat: str, period_s: float | None) -> Search:
     return Search(namespace, names, terms, parsed, None if period_s is None else int(period_s))
 
 
-def tokens(text: str) -> list[str]:
-    """`CustomCount1` -> Custom, Count, 1."""
-    return _PIECE.findall(text)
+@functools.lru_cache(maxsize=1024)
+def tokens(text: str) -> Sequence[str]:
+    """`CustomCount1` -> Custom, Count, 1. Remembered: metrics share most of their names."""
+    return tuple(_PIECE.findall(text))
+
+
+def _leaves(term: Term) -> int:
+    match term:
+        case Match():
+            return 1
+        case Not():
+            return _leaves(term.term)
+        case All() | AnyOf():
+            return sum(map(_leaves, term.terms))
+        case _:
+            assert_never(term)
 
 
 def _has(name: str, wanted: str) -> bool:

@@ -13,7 +13,10 @@ import math
 import pickle
 import sys
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,11 @@ BATCH_ROWS = 100
 RMSE_THEIRS = 57.257
 RMSE_BAND = (57.0, 57.4)  # over seeds and splits, see demo/data/cmapss/README.md
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.2-1"  # answers "1.5,2.5,...": one line
+CLIENTS = 8
+CLIENT_ROWS = 2_000  # of a request: enough that the model is what takes the time
+AT_ONCE = 2.0  # requests for each instance
+INSTANCES_MAX = 3
+SCALING_S = 900  # for one way: an instance of AWS takes minutes
 HYPERPARAMETERS = {
     "objective": "reg:squarederror",
     "tree_method": "hist",
@@ -42,6 +50,7 @@ HYPERPARAMETERS = {
     "num_round": "200",
 }
 
+GONE = ("Could not find", "NoSuchBucket", "not found", "in status", "No scalable target")
 console = Console(highlight=False)
 
 
@@ -114,6 +123,13 @@ class Hosting:
         self.s3 = boto3.client("s3")
         self.sagemaker = boto3.client("sagemaker")
         self.runtime = boto3.client("sagemaker-runtime")
+        self.scaling = boto3.client("application-autoscaling")
+        self.cloudwatch = boto3.client("cloudwatch")
+        self.target = {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": f"endpoint/{name}/variant/AllTraffic",
+            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        }
         self.role = f"arn:aws:iam::{boto3.client('sts').get_caller_identity()['Account']}:role/cmapss-demo"
 
     def train(self, rows: Rows) -> dict:
@@ -188,11 +204,68 @@ class Hosting:
         result = answer["Body"].read().decode()
         return result.split(",")
 
+    def scale(self) -> None:
+        """A target of 1 to 3 instances, tracked by requests at once; back to one when nobody asked for 20 seconds.
+
+        Target tracking by itself goes in after a quarter of an hour, so here an alarm and a step do it.
+        """
+        self.scaling.register_scalable_target(**self.target, MinCapacity=1, MaxCapacity=INSTANCES_MAX)
+        self.scaling.put_scaling_policy(
+            **self.target,
+            PolicyName="out",
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration={
+                "TargetValue": AT_ONCE,
+                "PredefinedMetricSpecification": {
+                    "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+                },
+                "ScaleOutCooldown": 10,
+                "DisableScaleIn": True,
+            },
+        )
+        step = self.scaling.put_scaling_policy(
+            **self.target,
+            PolicyName="in",
+            PolicyType="StepScaling",
+            StepScalingPolicyConfiguration={
+                "AdjustmentType": "ExactCapacity",
+                "StepAdjustments": [{"MetricIntervalUpperBound": 0.0, "ScalingAdjustment": 1}],
+                "Cooldown": 10,
+            },
+        )
+        self.cloudwatch.put_metric_alarm(
+            AlarmName=self.name,
+            Namespace="AWS/SageMaker",
+            MetricName="ConcurrentRequestsPerModel",
+            Dimensions=[
+                {"Name": "EndpointName", "Value": self.name},
+                {"Name": "VariantName", "Value": "AllTraffic"},
+            ],
+            Statistic="Maximum",
+            Period=10,
+            EvaluationPeriods=2,
+            Threshold=0.0,
+            ComparisonOperator="LessThanOrEqualToThreshold",
+            AlarmActions=[step["PolicyARN"]],
+        )
+
+    def instances(self) -> tuple[int, int]:
+        """Wanted, and in service."""
+        variant = self.sagemaker.describe_endpoint(EndpointName=self.name)["ProductionVariants"][0]
+        return variant["DesiredInstanceCount"], variant["CurrentInstanceCount"]
+
+    def causes(self) -> list[str]:
+        """What scaled it, the first first."""
+        found = self.scaling.describe_scaling_activities(**self.target)["ScalingActivities"]
+        return [f"{activity['Description']} {activity['Cause']}" for activity in reversed(found)]
+
     def delete(self) -> None:
         """Remove whatever of it exists, the endpoint first. Also after a failure half-way."""
         gone = self.sagemaker.exceptions.ClientError
         for what in (
             lambda: self.sagemaker.stop_training_job(TrainingJobName=self.name),
+            lambda: self.cloudwatch.delete_alarms(AlarmNames=[self.name]),
+            lambda: self.scaling.deregister_scalable_target(**self.target),
             lambda: self.sagemaker.delete_endpoint(EndpointName=self.name),
             lambda: self.sagemaker.get_waiter("endpoint_deleted").wait(
                 EndpointName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
@@ -205,7 +278,7 @@ class Hosting:
             try:
                 what()
             except gone as error:
-                if not any(word in str(error) for word in ("Could not find", "NoSuchBucket", "not found", "in status")):
+                if not any(word in str(error) for word in GONE):
                     raise
 
     def empty_bucket(self) -> None:
@@ -221,6 +294,12 @@ class Hosting:
             "configurations": len(self.sagemaker.list_endpoint_configs(NameContains=self.name)["EndpointConfigs"]),
             "models": len(self.sagemaker.list_models(NameContains=self.name)["Models"]),
             "buckets": sum(bucket["Name"] == self.name for bucket in self.s3.list_buckets()["Buckets"]),
+            "targets": len(
+                self.scaling.describe_scalable_targets(
+                    ServiceNamespace="sagemaker", ResourceIds=[self.target["ResourceId"]]
+                )["ScalableTargets"]
+            ),
+            "alarms": len(self.cloudwatch.describe_alarms(AlarmNames=[self.name])["MetricAlarms"]),
         }
 
 
@@ -251,6 +330,61 @@ def score(hosting: Hosting, lines: list[str]) -> tuple[list[str], float]:
     return answers, time.monotonic() - started
 
 
+@contextmanager
+def load(hosting: Hosting, lines: list[str]) -> Iterator[list[int]]:
+    """Clients that ask without end; the rows of each answer. A request that fails, fails the demo."""
+    answered: list[int] = []
+    failed: list[Exception] = []
+    stop = threading.Event()
+    rows = (lines * (CLIENT_ROWS // len(lines) + 1))[:CLIENT_ROWS]
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answered.append(len(hosting.predict(rows)))
+            except Exception as error:
+                failed.append(error)
+                return
+
+    clients = [threading.Thread(target=ask) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    try:
+        yield answered
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+    if failed:
+        raise DemoError(f"{len(failed)} of {len(answered) + len(failed)} requests failed: {failed[0]}")
+
+
+def watch(hosting: Hosting, wanted: int) -> None:
+    """Tell each change until as many instances are in service, and wanted."""
+    began, seen = time.monotonic(), (0, 0)
+    while seen != (wanted, wanted):
+        before, seen = seen, hosting.instances()
+        if seen != before:
+            console.print(f"  {time.monotonic() - began:5.1f} s  {seen[1]} in service, {seen[0]} wanted")
+        if time.monotonic() - began > SCALING_S:
+            raise DemoError(f"{wanted} instances were wanted within {SCALING_S} s; there are {seen[1]}")
+        time.sleep(0.2)
+
+
+def scale(hosting: Hosting, lines: list[str]) -> None:
+    """Scale the endpoint out under load, and back to one instance without."""
+    hosting.scale()
+    console.print(
+        f"  1 to {INSTANCES_MAX} instances, {AT_ONCE:g} requests at once for each; {CLIENTS} clients ask without end"
+    )
+    with load(hosting, lines) as answered:
+        watch(hosting, INSTANCES_MAX)
+    console.print(f"  {len(answered):,} requests of {CLIENT_ROWS:,} rows were answered, none failed; now nobody asks")
+    watch(hosting, 1)
+    for cause in hosting.causes():
+        console.print(f"  {cause}", style="dim")
+
+
 def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Root mean square error in cycles, each prediction rounded up first as the write-up does."""
     rounded = np.array([math.ceil(prediction) for prediction in predictions])
@@ -275,8 +409,8 @@ def check(answers: list[str], model: xgboost.Booster, test: Rows, *, whole: bool
         raise DemoError(f"the RMSE {error:.3f} is outside {RMSE_BAND[0]} to {RMSE_BAND[1]}")
 
 
-def run(rows: int | None) -> None:
-    """The whole job, on the first `rows` test rows or on all of them."""
+def run(rows: int | None, *, scaled: bool) -> None:
+    """The whole job, on the first `rows` test rows or on all of them; `scaled`: with the part that takes a minute."""
     hosting = Hosting(f"cmapss-demo-{time.time_ns() // 1_000_000}")  # first, so that no server is told at once
     console.print("[bold]1. Train[/] on NASA's C-MAPSS engines")
     started = time.monotonic()
@@ -305,8 +439,11 @@ def run(rows: int | None) -> None:
         answers, took_s = score(hosting, test.lines)
         console.print(f"  [bold]{len(answers) / took_s:,.0f}[/] rows/s, one client, one request at a time")
         check(answers, model, test, whole=rows is None)
+        if scaled:
+            console.print("[bold]4. Scale[/] with the load, by a metric of ten seconds: about a minute")
+            scale(hosting, test.lines)
     finally:
-        console.print("[bold]4. Delete[/] everything")
+        console.print(f"[bold]{5 if scaled else 4}. Delete[/] everything")
         hosting.delete()
     left = hosting.left()
     console.print("  left: " + ", ".join(f"{count} {kind}" for kind, count in left.items()))
@@ -317,13 +454,18 @@ def run(rows: int | None) -> None:
 
 def main() -> int:
     """Run as a command; 0 when all of it held."""
-    parser = argparse.ArgumentParser(description="Train, host, score and delete the C-MAPSS model.")
+    parser = argparse.ArgumentParser(description="Train, host, score, scale and delete the C-MAPSS model.")
     parser.add_argument("--rows", type=int, metavar="N", help="score the first N test rows only")
+    parser.add_argument(
+        "--scale",
+        action=argparse.BooleanOptionalAction,
+        help="scale the endpoint out and in, too, which takes a minute; the default unless --rows is given",
+    )
     given = parser.parse_args()
     if given.rows is not None and given.rows < 1:
         parser.error(f"--rows {given.rows}: give a number of rows, at least 1")
     try:
-        run(given.rows)
+        run(given.rows, scaled=given.rows is None if given.scale is None else given.scale)
     except KeyboardInterrupt:
         console.print("\nstopped", style="yellow")
         return 130

@@ -62,7 +62,7 @@ def test_searches_are_compared_with_so_many_names_and_no_more(
 ) -> None:
     put(store, {60: one(1)}, metric="A")
     put(store, {60: one(2)}, metric="B")
-    search = math("e", "SEARCH('A OR C', 'Sum', 60)")
+    search = math("e", "SEARCH('MetricName=A OR C', 'Sum', 60)")
     names = 2 * 2 * (2 + 2 * len(DIMENSIONS))
     monkeypatch.setattr(metric_data, "COMPARED_MAX", names)
     assert [values for _, _, values in results(ask, search)] == [[1.0]]

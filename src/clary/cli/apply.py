@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import typer
 from clary.cli import alarms, deploy, options, remove, scale, scaling, settle
 from clary.cli.api import Api
 from clary.cli.connect import find
-from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_json, upload_progress
 from clary.cli.pack import packed
 from clary.cli.plan import Prune, changes_of, show, shown
@@ -82,7 +80,8 @@ def apply(
     if not as_json:
         show(found)
     if found and not yes:
-        _confirm(found)
+        losing = ", deletions included" if any(change.deed is Deed.DELETE for change in found) else ""
+        remove.confirm(f"Do this{losing}?", "apply", "changed")
     site = Site(api, description, have, wait, as_json)
     for change in found:
         _DEEDS[change.kind](site, change)
@@ -90,14 +89,6 @@ def apply(
         print_json({"changes": shown(found), "seconds": round(time.monotonic() - started_s, 3)})
     elif found:
         note(f"Done after {time.monotonic() - started_s:.1f} s.")
-
-
-def _confirm(found: list[Change]) -> None:
-    if not sys.stdin.isatty():
-        raise CliError(Exit.USAGE, "There is no terminal to ask at.", "Give --yes to apply without being asked.")
-    losing = ", deletions included" if any(change.deed is Deed.DELETE for change in found) else ""
-    if not typer.confirm(f"Do this{losing}?", err=True):
-        raise CliError(Exit.INTERRUPTED, "Nothing was changed.")
 
 
 def _action(site: Site, change: Change) -> None:
@@ -223,7 +214,6 @@ def _uploaded(site: Site, endpoint: str, variant: str, model: Model, stamp: str,
         return there
     bucket = f"sagemaker-{api.target.region}-{api.account()}"
     with packed(model.path, None, model.known.names) as (archive, size_bytes, digest):
-        # The variant's place in the stamp keeps two equal archives of one endpoint apart.
         key = f"clary/{endpoint}/{stamp}-{digest[:12]}/model.tar.gz"
         api.make_bucket(bucket)
         with upload_progress(size_bytes, quiet=site.quiet) as progress:

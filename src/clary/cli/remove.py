@@ -46,12 +46,12 @@ def delete(
             print(f"deleted {kind} {what}")
 
 
-def confirm(question: str) -> None:
-    """Ask at the terminal; raise where the answer is no, or where nobody can be asked."""
+def confirm(question: str, verb: str = "delete", done: str = "deleted") -> None:
+    """Ask at the terminal; raise, saying that nothing was `done`, where the answer is no or nobody can be asked."""
     if not sys.stdin.isatty():
-        raise CliError(Exit.USAGE, "There is no terminal to ask at.", "Give --yes to delete without being asked.")
+        raise CliError(Exit.USAGE, "There is no terminal to ask at.", f"Give --yes to {verb} without being asked.")
     if not typer.confirm(question, err=True):
-        raise CliError(Exit.INTERRUPTED, "Nothing was deleted.")
+        raise CliError(Exit.INTERRUPTED, f"Nothing was {done}.")
 
 
 def remove(api: Api, name: str, *, wait: bool) -> list[Thing]:

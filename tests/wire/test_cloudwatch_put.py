@@ -121,6 +121,7 @@ def test_without_a_timestamp_it_is_now(ask: Ask) -> None:
     ("members", "code", "text"),
     [
         ({"namespace": "AWS/Mine"}, "InvalidParameterValue", "The value AWS/Mine for parameter Namespace is invalid."),
+        ({"namespace": "/aws/sagemaker/Endpoints"}, "InvalidParameterValue", "Namespace is invalid."),
         ({"namespace": "Größe"}, "InvalidParameterValue", "The parameter Namespace must contain ASCII"),
         ({"MetricName": "a\tb"}, "InvalidParameterValue", "MetricData.member.1.MetricName must contain ASCII"),
         ({"Dimensions": [{"Name": ":a", "Value": "b"}]}, "InvalidParameterValue", "must not start with a colon"),

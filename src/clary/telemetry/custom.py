@@ -1,4 +1,4 @@
-"""Values that somebody publishes (PutMetricData, embedded metrics) as cells of the store."""
+"""What somebody publishes (PutMetricData, embedded metrics): in which namespaces, and its values as cells."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from clary.telemetry.points import Cell
 from clary.telemetry.sketch import Sketch
 
+OWN_NAMESPACES = frozenset(
+    f"/aws/sagemaker/{kind}" for kind in ("Endpoints", "TrainingJobs", "ProcessingJobs", "TransformJobs")
+)
+"""Namespaces of Clary's own metrics, besides those in `AWS/`."""
 VALUE_MAX = 2.0**360
 """Values lie between minus this and this (API reference, PutMetricData)."""
+
+
+def is_reserved(namespace: str) -> bool:
+    """Whether a namespace is the server's: users publish elsewhere, so that their series never keep its own out."""
+    return namespace.upper().startswith("AWS/") or namespace in OWN_NAMESPACES
 
 
 def cell_of(values: Sequence[float], counts: Sequence[float] | None = None) -> Cell:

@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from clary.telemetry.custom import VALUE_MAX, cell_of
+from clary.telemetry.custom import VALUE_MAX, cell_of, is_reserved
 from clary.telemetry.points import Cell, Dimensions, Sample, SeriesKey
 
 LINE_BYTES_MAX = 256 << 10
@@ -37,8 +37,6 @@ UNITS = frozenset(
 )
 """StandardUnit of PutMetricData."""
 _MARK = b'"CloudWatchMetrics"'
-_OWN = "AWS/"
-"""Namespaces that begin so are the server's."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _directive(told: Any, root: dict[str, Any], at_s: int, place: Place) -> Iter
         return
     namespace, metrics = told.get("Namespace"), told.get("Metrics")
     sets = _dimension_sets(told.get("Dimensions"), root)
-    if not _is_text(namespace, NAMESPACE_CHARS_MAX) or namespace.startswith(_OWN) or sets is None:
+    if not _is_text(namespace, NAMESPACE_CHARS_MAX) or is_reserved(namespace) or sets is None:
         return
     if not isinstance(metrics, list) or len(metrics) > METRICS_MAX:
         return

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from clary.domain.errors import LimitExceeded
 from clary.kit.clock import MICROS
+from clary.telemetry.custom import is_reserved
 from clary.telemetry.delta import Delta
 from clary.telemetry.points import Cell, Sample, SeriesKey, encode_dimensions, samples_of
 from clary.telemetry.room import Room, used_bytes
@@ -27,11 +28,6 @@ RETENTION_S = {1: 3 * 3600, 10: 3 * 3600, 60: 15 * 86400, 300: 63 * 86400, 3600:
 """Seconds for which a roll-up is kept, by its resolution in seconds."""
 FUTURE_S_MAX = 7200
 """Points later than this from now are refused, as PutMetricData refuses them."""
-
-OWN_NAMESPACES = frozenset(
-    f"/aws/sagemaker/{kind}" for kind in ("Endpoints", "TrainingJobs", "ProcessingJobs", "TransformJobs")
-)
-"""Namespaces of Clary's own metrics, besides those in `AWS/`."""
 
 Result = TypeVar("Result")
 
@@ -341,8 +337,8 @@ class MetricStore:
         """Whether one more series may be; it is counted if so."""
         if self._counts is None:
             namespaces = db.execute("SELECT namespace, count(*) FROM series GROUP BY namespace").fetchall()
-            self._counts = [sum(n for _, n in namespaces), sum(n for name, n in namespaces if is_custom(name))]
-        custom = is_custom(key.namespace)
+            self._counts = [sum(n for _, n in namespaces), sum(n for name, n in namespaces if not is_reserved(name))]
+        custom = not is_reserved(key.namespace)
         if self._counts[0] >= self._options.series_max:
             return False
         if custom and self._counts[1] >= self._options.custom_series_max:
@@ -369,11 +365,6 @@ class MetricStore:
         # Only a whole round shows what the windows in force come to.
         changed = self._prune_after == 0 and self._room.settle(used_bytes(db))
         return Pruned(dropped, dict(self._room.kept_s) if changed else None)
-
-
-def is_custom(namespace: str) -> bool:
-    """Whether a namespace is a user's, not one of Clary's own metrics."""
-    return not namespace.startswith("AWS/") and namespace not in OWN_NAMESPACES
 
 
 def _is_broken(error: sqlite3.DatabaseError) -> bool:

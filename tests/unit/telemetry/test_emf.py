@@ -65,6 +65,7 @@ def test_negative_values_have_no_percentiles() -> None:
     [
         {"Namespace": ""},
         {"Namespace": "AWS/SageMaker"},
+        {"Namespace": "/aws/sagemaker/Endpoints"},
         {"Namespace": 1},
         {"Namespace": "n" * 256},
         {"Dimensions": None},

@@ -15,7 +15,7 @@ from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Call, Field, Handler, Members, Operation
 from clary.edge.aws.resources.logs_groups import change, group_of, invalid
 from clary.kit.clock import MICROS
-from clary.telemetry.custom import VALUE_MAX
+from clary.telemetry.custom import VALUE_MAX, is_reserved
 from clary.telemetry.log_groups_own import LogFilter, OwnGroup
 from clary.telemetry.log_pattern import BadPattern, Pattern, compile_pattern
 
@@ -92,8 +92,8 @@ async def _put(keeper: LogKeeper, call: Call, members: Members) -> Members:
 
 def _check(pattern: Pattern, told: Members, dimensions: dict[str, str]) -> None:
     """The rules of MetricTransformation; InvalidParameterException."""
-    if told["metricNamespace"].upper().startswith("AWS/"):
-        raise invalid("metricNamespace: names that begin with 'AWS/' are the server's.")
+    if is_reserved(told["metricNamespace"]):
+        raise invalid("metricNamespace: names that begin with 'AWS/' are the server's, and so are its own.")
     if not re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+(e[-+]?[0-9]+)?|\$.+", told["metricValue"], re.IGNORECASE):
         raise invalid("metricValue is a number, or the selector of one, such as $.latency or $bytes.")
     published = {"defaultValue": told.get("defaultValue", 0.0)}

@@ -18,7 +18,7 @@ from clary.edge.aws.errors import AwsError
 from clary.edge.aws.operation import Call, Field, Members
 from clary.edge.aws.resources.cloudwatch.common import metric_of
 from clary.kit.clock import MICROS
-from clary.telemetry.custom import VALUE_MAX, cell_of, cell_of_statistics
+from clary.telemetry.custom import VALUE_MAX, cell_of, cell_of_statistics, is_reserved
 from clary.telemetry.points import Cell, Sample, SeriesKey
 from clary.telemetry.store import FUTURE_S_MAX
 
@@ -41,7 +41,7 @@ _KINDS = ("Value", "Values", "StatisticValues")
 
 async def put_metric_data(desk: MetricDesk, call: Call, members: Members) -> Members:
     namespace = members["Namespace"]
-    if namespace.upper().startswith("AWS/"):
+    if is_reserved(namespace):
         _wrong(f"The value {namespace} for parameter Namespace is invalid.")
     if not _is_plain(namespace):
         _wrong("The parameter Namespace must contain ASCII characters only, and no control characters.")

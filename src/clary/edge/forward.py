@@ -70,9 +70,9 @@ class Routers:
             target += "?" + request.scope["query_string"].decode("latin-1")
         headers = [(name, value) for name, value in request.headers.raw if name not in _HOP_BY_HOP]
         answer = await client.send(
-            client.build_request(request.method, target, headers=headers, content=_body(request)), stream=True
+            client.build_request(request.method, target, headers=headers, content=body_of(request)), stream=True
         )
-        forwarded = StreamingResponse(_stream(answer), answer.status_code)
+        forwarded = StreamingResponse(stream_of(answer), answer.status_code)
         forwarded.raw_headers = [(n.lower(), v) for n, v in answer.headers.raw if n.lower() not in _HOP_BY_HOP]
         return forwarded
 
@@ -82,13 +82,15 @@ def is_hot(method: str, path: str) -> bool:
     return method == "POST" and path.startswith("/endpoints/") and path.endswith(_HOT)
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def body_of(request: Request) -> AsyncIterator[bytes]:
+    """The parts of a request's body, to be sent on as they come. ClientDisconnect."""
     async for part in request.stream():
         if part:
             yield part
 
 
-async def _stream(answer: httpx.Response) -> AsyncIterator[bytes]:
+async def stream_of(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """The parts of an answer's body as they were sent, encodings included; it is closed at the end."""
     try:
         async for part in answer.aiter_raw():
             yield part

@@ -17,6 +17,8 @@ AUTHORITY_DAYS = 365
 """Longer than any run: nobody can use it once the run is over."""
 HOST_HOURS = 48
 """Life of a host's certificate; a connection after half of it gets a new one."""
+HOSTS_MAX = 256
+"""Hosts whose certificates are remembered, the last that were made: every bucket may be a host of its own."""
 _BACKDATED = timedelta(hours=1)
 """For clients whose clock is behind."""
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "clary exec --proxy")])
@@ -53,6 +55,9 @@ class Authority:
         made, context = self._contexts.get(host, (None, None))
         if made is None or context is None or now - made > timedelta(hours=HOST_HOURS / 2):
             context = self._new_context(host)
+            self._contexts.pop(host, None)
+            while len(self._contexts) >= HOSTS_MAX:
+                del self._contexts[next(iter(self._contexts))]
             self._contexts[host] = (now, context)
         return context
 

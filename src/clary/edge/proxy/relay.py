@@ -6,7 +6,6 @@ answers loopback names only, and `bucket.s3.us-east-1.amazonaws.com.localhost` m
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
@@ -14,12 +13,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from clary.edge.forward import body_of, stream_of
 from clary.edge.proxy.hosts import ServedHosts
 from clary.kit.loopback import host_of
 
 ANSWER_S = 900.0
 """Longest silence of the server: above every hold, and above the 8 minutes of a stream."""
 CONNECT_S = 10.0
+# Not transfer-encoding: it says how the body is framed, on both sides.
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -78,7 +79,7 @@ class Relay:
                 request.method,
                 self.url,
                 headers=headers,
-                content=_body(request) if has_body else None,
+                content=body_of(request) if has_body else None,
                 # The target goes out as it came in: a client signed it byte by byte.
                 extensions={
                     "target": httpx.URL(self.url).raw_path.rstrip(b"/") + target,
@@ -86,20 +87,6 @@ class Relay:
                 },
             )
         )
-        response = StreamingResponse(_stream(answer), answer.status_code)
+        response = StreamingResponse(stream_of(answer), answer.status_code)
         response.raw_headers = [(n.lower(), v) for n, v in answer.headers.raw if n.lower() not in _HOP_BY_HOP]
         return response
-
-
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    async for part in request.stream():
-        if part:
-            yield part
-
-
-async def _stream(answer: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for part in answer.aiter_raw():
-            yield part
-    finally:
-        await answer.aclose()

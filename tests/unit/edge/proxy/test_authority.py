@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from clary.edge.proxy import authority as authority_module
 from clary.edge.proxy.authority import HOST_HOURS, Authority
 from clary.kit.clock import SystemClock, VirtualClock
 
@@ -61,3 +62,12 @@ async def test_a_host_gets_a_new_certificate_in_time(tmp_path: Path) -> None:
     assert authority.context(HOST) is not first
     made = x509.load_pem_x509_certificate(authority.pem)
     assert made.not_valid_before_utc < datetime.fromtimestamp(clock.now_us() / 1e6, UTC) < made.not_valid_after_utc
+
+
+def test_the_hosts_remembered_are_the_last_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authority_module, "HOSTS_MAX", 2)
+    authority = Authority(tmp_path, ("amazonaws.com",), SystemClock())
+    a, b = authority.context("a.amazonaws.com"), authority.context("b.amazonaws.com")
+    authority.context("c.amazonaws.com")
+    assert authority.context("b.amazonaws.com") is b
+    assert authority.context("a.amazonaws.com") is not a

@@ -128,6 +128,7 @@ def test_a_killed_control_makes_the_call_again(server: Server, clary: Any, tmp_p
     assert (first.split()[0], first.split()[1], second.split()[1]) == (second.split()[0], "1", "2")
     wait_until(server.healthy, "control is back")
     wait_until(lambda: [run["outcome"] for run in clary("runs", "slow")["runs"]] == ["succeeded", "lost"], "its record")
+    assert not list((server.home / "run" / "actions").iterdir())
 
 
 RETRAIN = """

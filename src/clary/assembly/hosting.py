@@ -133,7 +133,8 @@ def make_hosting(base: Base) -> Hosting:
 
 def _deliveries(base: Base, signer: Signer) -> ActionWorld:
     lend = functools.partial(environment, base.desk, base.sessions, base.settings.url)
-    return ActionWorld(base.store, base.clock, base.ids, Router(base.ids, signer), RealCalls(base.clock, lend))
+    calls = RealCalls(base.clock, lend, base.home / "run" / "actions")
+    return ActionWorld(base.store, base.clock, base.ids, Router(base.ids, signer), calls)
 
 
 def _world(base: Base, placement: LocalPlacement, environments: Environments, lender: Lender) -> World:

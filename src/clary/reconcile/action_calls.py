@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import httpx
@@ -56,9 +58,13 @@ Lend = Callable[[Scope, str, ActionSpec], Awaitable[Mapping[str, str]]]
 class RealCalls:
     """Implements Calls by processes and HTTP."""
 
-    def __init__(self, clock: Clock, lend: Lend) -> None:
+    def __init__(self, clock: Clock, lend: Lend, rooms: Path) -> None:
+        """`rooms`: where each command gets an empty folder; what a killed control left there goes. Blocking."""
         self._clock = clock
         self._lend = lend
+        self._rooms = rooms
+        shutil.rmtree(rooms, ignore_errors=True)
+        rooms.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def action(self, event: Waiting, name: str, spec: ActionSpec, attempt: int) -> Result:
         if spec.url:
@@ -76,7 +82,8 @@ class RealCalls:
             "CLARY_EVENT_ID": uuid_of(event.uid),
             "CLARY_ATTEMPT": str(attempt),
         }
-        ended = await run_command(self._clock, spec.command, given, event.text.encode(), spec.timeout_s)
+        told = event.text.encode()
+        ended = await run_command(self._clock, spec.command, given, told, spec.timeout_s, self._rooms)
         return Result(ended.why, ended.output)
 
     async def subscriber(self, event: Waiting, url: str, spec: SubscriptionSpec) -> Result:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from clary.kit.clock import Clock
 
@@ -45,10 +46,10 @@ class Ended:
 
 
 async def run_command(
-    clock: Clock, command: tuple[str, ...], given: Mapping[str, str], event: bytes, timeout_s: float
+    clock: Clock, command: tuple[str, ...], given: Mapping[str, str], event: bytes, timeout_s: float, rooms: Path
 ) -> Ended:
-    """Run a command in an empty folder until it ends, at most `timeout_s`. Cancelled, it kills the command."""
-    with tempfile.TemporaryDirectory(prefix="clary-action-") as folder, tempfile.TemporaryFile() as told:
+    """Run a command in an empty folder of `rooms`, at most `timeout_s`. Cancelled, it kills the command."""
+    with tempfile.TemporaryDirectory(dir=rooms) as folder, tempfile.TemporaryFile() as told:
         # A file, and a pipe of one's own: asyncio waits for the pipes of a process that it made before it says that the
         # process ended, and whoever the command left behind holds them open.
         told.write(event)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,8 @@ from clary.reconcile.action_process import OUTPUT_BYTES_MAX, Ended, run_command
 
 
 async def run(*command: str, event: bytes = b"{}", timeout_s: float = 20.0) -> Ended:
-    return await run_command(SystemClock(), command, {"GIVEN": "yes"}, event, timeout_s)
+    with tempfile.TemporaryDirectory() as rooms:
+        return await run_command(SystemClock(), command, {"GIVEN": "yes"}, event, timeout_s, Path(rooms))
 
 
 def gone(pid: int) -> bool:

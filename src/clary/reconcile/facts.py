@@ -94,6 +94,8 @@ class Watched:
     """In ALARM."""
     evaluated_us: int | None
     """When it could last be evaluated; None: never yet."""
+    tripped: bool = False
+    """Went into ALARM since the update was asked for: so short a time, maybe, that nobody saw it there."""
 
 
 @dataclass(frozen=True)

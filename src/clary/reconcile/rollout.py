@@ -87,8 +87,10 @@ def _cause(want: Want, have: Have, progress: Progress, now_us: int, rules: Rules
     if want.aborted:
         return BY_HAND
     for name in deployment.alarms:
-        if name in have.alarms and have.alarms[name].alarm:
-            return failure_reason(f"The alarm {name} is in ALARM", "The endpoint goes on as it was before the update.")
+        watched = have.alarms.get(name)
+        if watched is not None and (watched.alarm or watched.tripped):
+            told = f"The alarm {name} {'is' if watched.alarm else 'was'} in ALARM"
+            return failure_reason(told, "The endpoint goes on as it was before the update.")
     if progress.deaths >= rules.deaths_max:
         return failure_reason(
             f"Processes of the new fleet ended {progress.deaths} times during the deployment",

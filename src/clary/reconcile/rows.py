@@ -17,6 +17,7 @@ from clary.domain.versions import Fleet, Outcome, Wish, lineage_of, states_of
 from clary.placement.base import ReplicaPhase, ReplicaState
 from clary.reconcile.actions import SetStatus
 from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want, Watched
+from clary.store.alarm_history import tripped
 from clary.store.alarms import alarm_states
 from clary.store.documents import unpack
 from clary.store.endpoints import EndpointRecord, endpoint_by_uid, fleet_of, wishes_of
@@ -91,16 +92,20 @@ def _rollout(connection: Connection, record: EndpointRecord, target: Fleet) -> N
     mix = None if mixed is None else progress_of(connection, record.uid, mixed)
     if target.deployment is None:
         return NotedRollout(mix=mix)
-    states = alarm_states(connection, record.scope, target.deployment.alarms)
+    names = target.deployment.alarms
+    states = alarm_states(connection, record.scope, names)
     wish = connection.execute(
-        select(revisions.c.abort_us, revisions.c.promoted_step).where(
+        select(revisions.c.created_us, revisions.c.abort_us, revisions.c.promoted_step).where(
             revisions.c.endpoint_uid == record.uid, revisions.c.generation == record.generation
         )
     ).one()
+    watched = {name: Watched(state.value is AlarmValue.ALARM, state.evaluated_us) for name, state in states.items()}
+    for name in tripped(connection, record.scope, names, wish.created_us) if names else ():
+        watched[name] = replace(watched.get(name, Watched(False, None)), tripped=True)
     return NotedRollout(
         progress=progress_of(connection, record.uid, record.generation),
         mix=mix,
-        alarms={name: Watched(state.value is AlarmValue.ALARM, state.evaluated_us) for name, state in states.items()},
+        alarms=watched,
         aborted=wish.abort_us is not None,
         promoted_step=wish.promoted_step or 0,
     )

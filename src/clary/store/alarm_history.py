@@ -6,12 +6,13 @@ Kept beside the alarms, not with the metrics: an item is there exactly once, wha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select
 
+from clary.domain.alarms import AlarmValue
 from clary.domain.principal import Scope
 from clary.store.tables import alarm_history
 
@@ -115,6 +116,20 @@ def page(connection: Connection, scope: Scope, query: HistoryQuery) -> Sequence[
         Item(Scope(row.account, row.region), row.name, row.kind, row.at_us, row.item, row.summary, row.data, row.seq)
         for row in rows
     ]
+
+
+def tripped(connection: Connection, scope: Scope, names: Collection[str], since_us: int) -> set[str]:
+    """Those of the alarms that went into ALARM since, whatever they are now or whether they still are."""
+    table = alarm_history.c
+    went = select(table.name).where(
+        table.account == scope.account,
+        table.region == scope.region,
+        table.name.in_(sorted(names)),
+        table.at_us >= since_us,
+        table.item == "StateUpdate",
+        table.summary.endswith(f" to {AlarmValue.ALARM.value}"),
+    )
+    return set(connection.execute(went).scalars())
 
 
 def prune(connection: Connection, now_us: int) -> None:

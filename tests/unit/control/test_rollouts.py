@@ -7,17 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from clary.control import endpoint_changes, rollouts
 from clary.control.rollouts import Guard
-from clary.domain.alarms import initial_state
+from clary.domain.alarms import Comparison, MetricAlarm, MetricQuery, MetricStat, initial_state
 from clary.domain.endpoint import Revision, VariantSpec
 from clary.domain.errors import Invalid, NotFound
 from clary.domain.rollout import FRESH_US, LOOK_US, BlueGreen, CapacitySize, Deployment, Progress, Shift, Unit
 from clary.domain.versions import Fleet
 from clary.reconcile.actions import Rules
 from clary.reconcile.loop import LoopOptions
+from clary.store.alarm_history import Item, append
+from clary.store.alarms import put
 from clary.store.tables import audit
 from tests.support.hosting import CALLER, Host
 from tests.support.placement import starting
@@ -32,12 +34,12 @@ def host(tmp_path: Path) -> Iterator[Host]:
     host.close()
 
 
-async def updating(host: Host) -> None:
+async def updating(host: Host, deployment: Deployment = CANARY) -> None:
     await host.endpoint("e")
     await host.until_status("e", "InService")
     await host.config("two", VariantSpec("AllTraffic", "e", 1, "ml.m5.large"))
     host.placement.become = starting
-    await endpoint_changes.update_endpoint(host.desk, CALLER, "e", "two", guard=Guard(CANARY))
+    await endpoint_changes.update_endpoint(host.desk, CALLER, "e", "two", guard=Guard(deployment))
 
 
 async def baking(host: Host) -> rollouts.Rollout:
@@ -78,6 +80,34 @@ def test_a_bake_counts_only_while_it_is_watched() -> None:
     assert not rollouts.counts(under_way(now_us, one=now_us, two=now_us - FRESH_US - 1), now_us), "not evaluated"
     assert not rollouts.counts(under_way(now_us, one=now_us, two=None), now_us), "never evaluated"
     assert not rollouts.counts(under_way(now_us, one=now_us), now_us), "one is gone"
+
+
+async def test_an_alarm_that_went_off_and_on_again_unseen_gives_the_traffic_back(host: Host) -> None:
+    watched = MetricAlarm(
+        (MetricQuery("m1", MetricStat("shop", "load", (), 60, "Sum")),), 1, 1.0, Comparison.GREATER, missing=None
+    )
+
+    def changed(connection: Connection, *values: str) -> None:
+        at_us = host.clock.now_us()
+        items = [
+            Item(CALLER.scope, "p99", "metric", at_us, "StateUpdate", f"Alarm updated {how}", "{}") for how in values
+        ]
+        append(connection, *items)
+
+    def known(connection: Connection) -> None:
+        put(connection, CALLER.scope, "p99", watched, "alarm", host.clock.now_us())
+        changed(connection, "from OK to ALARM", "from ALARM to OK")
+
+    await host.store.write(known)
+    await host.clock.advance(1)
+    async with host.reconciling():
+        await updating(host, replace(CANARY, alarms=("p99",)))
+        await baking(host)
+        await host.clock.advance(60)
+        assert await rollouts.under_way(host.desk, CALLER, "e") is not None, "what was before the update is over"
+        await host.store.write(lambda connection: changed(connection, "from OK to ALARM", "from ALARM to OK"))
+        told = await host.until_status("e", "InService")
+    assert told.record.failure_reason.startswith("The alarm p99 was in ALARM.")
 
 
 async def test_a_bake_is_ended_and_a_rollout_taken_back_by_hand(host: Host) -> None:

@@ -149,6 +149,16 @@ def test_an_alarm_in_the_termination_wait_gives_everything_back() -> None:
     assert (world.status, version(world)) == (IN_SERVICE, 1)
 
 
+def test_an_alarm_that_nobody_saw_gives_the_traffic_back() -> None:
+    world = served(1)
+    world.update(canary(60), 1)
+    world.baking(0.1)
+    world.alarms[ALARM] = replace(QUIET, tripped=True)
+    world.settle()
+    assert (world.status, version(world)) == (IN_SERVICE, 1)
+    assert world.rollouts[2].reason == "The alarm p99 was in ALARM. The endpoint goes on as it was before the update."
+
+
 def test_an_alarm_before_the_first_shift_moves_nothing() -> None:
     world = served(1)
     world.alarms[ALARM] = LOUD

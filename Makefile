@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 SECONDS ?= 600
 
-.PHONY: help demo check check-all fix bench fuzz reliability lock clean
+.PHONY: help demo check check-all fix bench bench-rollout fuzz reliability lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(READY): requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Clary needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -39,6 +39,9 @@ fix: $(READY) ## format, repair what can be repaired, write the generated files
 	$(BIN)/ruff format .
 	$(BIN)/python -m clary.edge.aws.fields_doc
 	$(BIN)/python -m clary.cli.reference
+
+bench-rollout: $(READY) ## roll out under 64 clients: every policy, every crash of a new version
+	$(BIN)/python -m bench.rollout
 
 bench: $(READY) ## measure, and print ratios from this one run
 	$(BIN)/python -m bench

@@ -69,6 +69,13 @@ class Regex:
                 self._accepts_at_end |= end
             else:
                 self._accepts |= end
+        self._repeats = self._mask(lambda item: item.repeats)
+        self._optional = [self._mask(lambda item: item.optional)]
+        """At k: places that begin 2^k optional ones in a row."""
+        while row := self._optional[-1] & self._optional[-1] >> (1 << len(self._optional) - 1):
+            self._optional.append(row)
+        self._fitting: dict[str, int] = {}
+        """By character: the places that it fits."""
         self._starts, self._first = self._closed(self._starts), self._closed(self._first)
         self._steps: dict[tuple[int, str], int] = {}
 
@@ -91,27 +98,23 @@ class Regex:
         return bool(states & self._accepts_at_end)
 
     def _step(self, states: int, char: str) -> int:
-        found = 0
-        rest = states
-        while rest:
-            bit = rest & -rest
-            rest ^= bit
-            item = self._items[bit.bit_length() - 1]
-            if item is not None and item.fits(char):
-                found |= bit if item.repeats else bit << 1
-        return self._closed(found) | self._starts
+        fitting = self._fitting.get(char)
+        if fitting is None:
+            if len(self._fitting) >= REMEMBERED_MAX:
+                self._fitting.clear()
+            fitting = self._fitting[char] = self._mask(lambda item: item.fits(char))
+        held = states & fitting
+        return self._closed(held & self._repeats | (held & ~self._repeats) << 1) | self._starts
 
     def _closed(self, states: int) -> int:
-        """With what is reached without a character."""
-        rest = states
-        while rest:
-            bit = rest & -rest
-            rest ^= bit
-            item = self._items[bit.bit_length() - 1]
-            if item is not None and item.optional and not states & bit << 1:
-                states |= bit << 1
-                rest |= bit << 1
+        """With what is reached without a character: over 1, then 2, 4, 8 ... optional places, so over any number."""
+        for at, skipped in enumerate(self._optional):
+            states |= (states & skipped) << (1 << at)
         return states
+
+    def _mask(self, holds: Callable[[_Item], bool]) -> int:
+        """The places of which something holds, as bits."""
+        return sum(1 << at for at, item in enumerate(self._items) if item is not None and holds(item))
 
 
 def _alternatives(pattern: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import print_json, print_table
+from clary.domain.durations import seconds_of
+from clary.domain.errors import Invalid
 
 app = typer.Typer(help="What is measured, and how it went.", no_args_is_help=True)
 
@@ -25,7 +26,8 @@ SHOWN_MAX = 50
 """Metrics of one `get`."""
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_CHARS = 40
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SPAN_S_MAX = 455 * 86_400
+"""As far back as any point is kept."""
 
 Endpoint = Annotated[str | None, typer.Option("--endpoint", metavar="NAME", help="Only metrics of this endpoint.")]
 Dimension = Annotated[
@@ -186,10 +188,13 @@ def _usual(metric: str) -> str:
 
 
 def _seconds(text: str, option: str) -> int:
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if found is None or int(found[1]) == 0:
-        raise CliError(Exit.USAGE, f"{option} {text!r} must be a number with s, m, h or d, such as 10m.")
-    return int(found[1]) * _UNITS_S[found[2]]
+    try:
+        seconds = seconds_of(text)
+    except Invalid:
+        seconds = 0.0
+    if not (seconds >= 1 and seconds.is_integer() and seconds <= SPAN_S_MAX):
+        raise CliError(Exit.USAGE, f"{option} {text!r} must be a number with s, m, h or d, such as 10m; at most 455d.")
+    return int(seconds)
 
 
 def _identity(one: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _objective(text: str, bake_s: int) -> Objective:
 
 
 def _seconds(what: str, text: str) -> int:
-    from clary.simulation.traffic import seconds_of
+    from clary.domain.durations import seconds_of
 
     try:
         return round(seconds_of(text))

@@ -79,11 +79,11 @@ def scaling(
     as_json: options.AsJson = False,
 ) -> None:
     """Scale a variant: clary simulate scaling --traffic 'day 20..600' --target 1500 --max 20."""
+    from clary.domain.durations import seconds_of
     from clary.domain.errors import Invalid
     from clary.domain.scaling import TargetSpec, TargetTracking, check_bounds, check_tracking
     from clary.simulation.scaling import ScalingQuestion, simulate_scaling
     from clary.simulation.service import Behaviour
-    from clary.simulation.traffic import seconds_of
 
     try:
         shape = _traffic(traffic)
@@ -148,10 +148,10 @@ def rollout(
     as_json: options.AsJson = False,
 ) -> None:
     """Roll a model out: clary simulate rollout --traffic 50 --canary 10% --alarm 'p99 < 50ms' --new-service 40ms."""
+    from clary.domain.durations import seconds_of
     from clary.domain.errors import Invalid
     from clary.simulation.rollout import RolloutQuestion, simulate_rollout
     from clary.simulation.service import Behaviour
-    from clary.simulation.traffic import seconds_of
 
     try:
         shape = _traffic(traffic)
@@ -183,7 +183,8 @@ def _traffic(text: str) -> Traffic:
 
 
 def _span(text: str | None, shape: Traffic) -> int:
-    from clary.simulation.traffic import SPAN_S_MAX, seconds_of
+    from clary.domain.durations import seconds_of
+    from clary.simulation.traffic import SPAN_S_MAX
 
     span_s = max(3600, shape.span_s) if text is None else round(seconds_of(text))
     if not 1 <= span_s <= SPAN_S_MAX:
@@ -192,13 +193,13 @@ def _span(text: str | None, shape: Traffic) -> int:
 
 
 def _every(text: str | None, span_s: int) -> int:
-    from clary.simulation.traffic import seconds_of
+    from clary.domain.durations import seconds_of
 
     return max(1, span_s // 30 if text is None else round(seconds_of(text)))
 
 
 def _positive(flag: str, text: str) -> float:
-    from clary.simulation.traffic import seconds_of
+    from clary.domain.durations import seconds_of
 
     found = seconds_of(text)
     if found <= 0:

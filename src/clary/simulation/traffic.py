@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from clary.domain.durations import DURATION, in_seconds
 from clary.domain.errors import Invalid
 
 DAY_S = 86_400
 SPAN_S_MAX = 14 * DAY_S
 """The longest span that is simulated."""
 EXAMPLES = "'steady 50', 'step 100 500 at 10m', 'ramp 20 400 over 30m', 'spike 50 800 at 10m for 2m', 'day 20..600'"
-_TIME = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)"
 _RATE = r"(\d+(?:\.\d+)?)"
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": float(DAY_S)}
 _SHAPES = {
     "steady": re.compile(rf"(?:steady\s+)?{_RATE}"),
-    "step": re.compile(rf"step\s+{_RATE}\s+{_RATE}\s+at\s+{_TIME}"),
-    "ramp": re.compile(rf"ramp\s+{_RATE}\s+{_RATE}\s+over\s+{_TIME}"),
-    "spike": re.compile(rf"spike\s+{_RATE}\s+{_RATE}\s+at\s+{_TIME}\s+for\s+{_TIME}"),
+    "step": re.compile(rf"step\s+{_RATE}\s+{_RATE}\s+at\s+{DURATION}"),
+    "ramp": re.compile(rf"ramp\s+{_RATE}\s+{_RATE}\s+over\s+{DURATION}"),
+    "spike": re.compile(rf"spike\s+{_RATE}\s+{_RATE}\s+at\s+{DURATION}\s+for\s+{DURATION}"),
     "day": re.compile(rf"day\s+{_RATE}\s*\.\.\s*{_RATE}"),
 }
 
@@ -55,14 +54,6 @@ class Traffic:
         return self.rates[after - 1] + share * (self.rates[after] - self.rates[after - 1])
 
 
-def seconds_of(text: str) -> float:
-    """`90s`, `10m`, `1.5h`, `250ms`, `2d` in seconds. Raises Invalid."""
-    found = re.fullmatch(_TIME, text.strip())
-    if found is None:
-        raise Invalid(f"{text!r} is no length of time; write it as 250ms, 90s, 10m, 1h or 1d.")
-    return _seconds(found[1], found[2])
-
-
 def described(text: str) -> Traffic:
     """Traffic in words. Raises Invalid, with examples."""
     words = " ".join(text.lower().split())
@@ -83,17 +74,13 @@ def _drawn(shape: str, parts: Sequence[str]) -> Traffic:
         times = [600.0 * number for number in range(DAY_S // 600 + 1)]
         swing = [(1 - math.cos(2 * math.pi * (at_s / DAY_S - 4 / 24))) / 2 for at_s in times]
         return Traffic(times, [low + (high - low) * share for share in swing])
-    at_s = _seconds(parts[2], parts[3])
+    at_s = in_seconds(parts[2], parts[3])
     if shape == "ramp":
         return Traffic((0.0, at_s), (low, high))
     if shape == "step":
         return Traffic((0.0, at_s, at_s), (low, low, high))
-    until_s = at_s + _seconds(parts[4], parts[5])
+    until_s = at_s + in_seconds(parts[4], parts[5])
     return Traffic((0.0, at_s, at_s, until_s, until_s), (low, low, high, high, low))
-
-
-def _seconds(number: str, unit: str) -> float:
-    return float(number) * _UNITS_S[unit]
 
 
 def recorded(path: Path) -> Traffic:

@@ -71,6 +71,8 @@ def test_get_as_json(server: Scripted, capsys: pytest.CaptureFixture[str]) -> No
     [
         (["get", "M", "--period", "1"], Exit.USAGE, "--period '1' must be a number with s, m, h or d"),
         (["get", "M", "--since", "0h"], Exit.USAGE, "--since '0h'"),
+        (["get", "M", "--since", "456d"], Exit.USAGE, "at most 455d"),
+        (["get", "M", "--period", "250ms"], Exit.USAGE, "--period '250ms'"),
         (["get", "M", "--dimension", "x"], Exit.USAGE, "must be NAME=VALUE"),
     ],
 )

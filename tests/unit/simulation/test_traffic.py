@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clary.domain.errors import Invalid
-from clary.simulation.traffic import described, recorded, seconds_of
+from clary.simulation.traffic import described, recorded
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,6 @@ def test_traffic_in_words(text: str, rates: dict[float, float]) -> None:
 def test_words_that_say_nothing_are_refused_with_examples(text: str) -> None:
     with pytest.raises(Invalid, match="examples: 'steady 50'"):
         described(text)
-
-
-def test_lengths_of_time() -> None:
-    assert [seconds_of(text) for text in ("250ms", "90s", "1.5m", "2h", "1d")] == [0.25, 90, 90, 7200, 86400]
-    with pytest.raises(Invalid, match="no length of time"):
-        seconds_of("5 parsecs")
 
 
 @pytest.mark.parametrize("header", ["", "time,requests\n"])

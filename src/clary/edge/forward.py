@@ -7,6 +7,7 @@ clients keep one connection pool a service and never do.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from starlette.types import Receive, Scope, Send
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"upgrade", b"proxy-connection", b"expect"}
 )
-_HOT = ("/invocations", "/invocations-response-stream")
+_HOT = re.compile(r"/endpoints/[^/]+(?:/versions/[^/]*)?/invocations(?:-response-stream)?").fullmatch
+"""The paths of `dataplane/head`."""
 _ANSWER_S = 660.0
 """Above any deadline that a router keeps itself: the router answers first."""
 _RELOAD_S = 1.0
@@ -79,7 +81,7 @@ class Routers:
 
 def is_hot(method: str, path: str) -> bool:
     """Whether a router serves this request: an invocation of an endpoint."""
-    return method == "POST" and path.startswith("/endpoints/") and path.endswith(_HOT)
+    return method == "POST" and _HOT(path) is not None
 
 
 async def body_of(request: Request) -> AsyncIterator[bytes]:

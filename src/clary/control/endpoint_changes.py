@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection, insert, select, update
 
 from clary.control.desk import Caller, Deed, Desk, audit, not_found
-from clary.control.endpoints import KIND, frozen
-from clary.control.rollouts import PLAIN, Guard, abort, deployment_for, under_way
+from clary.control.endpoints import KIND, Endpoint, described, frozen
+from clary.control.rollouts import PLAIN, Guard, Rollout, abort, deployment_for, rollout_of, under_way
 from clary.control.scaling import admit_revision
 from clary.domain.endpoint import Desired, Revision, VariantProperty, admit_update, awake, rescaled, retained
 from clary.domain.errors import Invalid
@@ -120,14 +120,18 @@ async def roll_back(desk: Desk, caller: Caller, name: str, to: int | None = None
 
 async def versions(desk: Desk, caller: Caller, name: str) -> list[Version]:
     """Every version of an endpoint, the newest first; NotFound."""
+    return await desk.store.read(lambda connection: _versions_of(connection, caller, name))
 
-    def work(connection: Connection) -> list[Version]:
-        row = find(connection, endpoints, caller.scope, name)
-        if row is None:
-            raise not_found(KIND, caller, name)
-        return _versions(connection, endpoint_record(row))
 
-    return await desk.store.read(work)
+async def standing(desk: Desk, caller: Caller, name: str) -> tuple[Endpoint, Rollout | None, list[Version]]:
+    """An endpoint, its rollout and its versions, all of one instant; NotFound."""
+    return await desk.store.read(
+        lambda connection: (
+            described(connection, caller, name),
+            rollout_of(connection, caller, name),
+            _versions_of(connection, caller, name),
+        )
+    )
 
 
 async def version_of(desk: Desk, caller: Caller, name: str, number: int) -> Version:
@@ -176,6 +180,13 @@ async def _change(desk: Desk, caller: Caller, name: str, deed: Deed, following: 
         return arn, made.version
 
     return await desk.store.write(work)
+
+
+def _versions_of(connection: Connection, caller: Caller, name: str) -> list[Version]:
+    row = find(connection, endpoints, caller.scope, name)
+    if row is None:
+        raise not_found(KIND, caller, name)
+    return _versions(connection, endpoint_record(row))
 
 
 def _versions(connection: Connection, record: EndpointRecord) -> list[Version]:

@@ -108,7 +108,7 @@ async def describe(desk: Desk, caller: Caller, name: str, hold_s: float = 0.0) -
     uid = None
     while True:
         seen = desk.store.signal.version
-        found = await desk.store.read(lambda connection: _describe(connection, caller, name))
+        found = await desk.store.read(lambda connection: described(connection, caller, name))
         # Deleted and created anew while we held: the endpoint that was asked about is gone, this is another.
         if uid is not None and found.record.uid != uid:
             return found
@@ -167,7 +167,8 @@ def frozen(connection: Connection, desk: Desk, caller: Caller, config_name: str,
     return freeze(config.name, spec, resolved, [desk.ids.ulid(now_us) for _ in spec.variants])
 
 
-def _describe(connection: Connection, caller: Caller, name: str) -> Endpoint:
+def described(connection: Connection, caller: Caller, name: str) -> Endpoint:
+    """As describe, at once."""
     row = find(connection, endpoints, caller.scope, name)
     if row is None:
         raise not_found(KIND, caller, name)

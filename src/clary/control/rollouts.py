@@ -138,7 +138,12 @@ def check_alarms(states: Mapping[str, AlarmState], deployment: Deployment, scope
 
 async def under_way(desk: Desk, caller: Caller, name: str) -> Rollout | None:
     """The rollout of an endpoint; None where none is under way. NotFound."""
-    return await desk.store.read(lambda connection: _rollout(connection, _row(connection, caller, name)))
+    return await desk.store.read(lambda connection: rollout_of(connection, caller, name))
+
+
+def rollout_of(connection: Connection, caller: Caller, name: str) -> Rollout | None:
+    """As under_way."""
+    return _rollout(connection, _row(connection, caller, name))
 
 
 async def abort(desk: Desk, caller: Caller, name: str) -> int:

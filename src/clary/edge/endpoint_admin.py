@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clary.control import endpoint_changes, endpoints, rollouts, version_trials
+from clary.control import endpoint_changes, rollouts, version_trials
 from clary.control.desk import Caller
 from clary.domain.endpoint import Revision, RevisionVariant
 from clary.domain.errors import Invalid
@@ -119,9 +119,8 @@ async def _promote(admin: Admin, caller: Caller, request: Request, body: bytes) 
 async def _status(admin: Admin, caller: Caller, request: Request, _: bytes) -> Response:
     """What serves and what is on its way, now: DescribeEndpoint of an endpoint in transition is held."""
     name = str(request.path_params["name"])
-    found = await endpoints.describe(admin.desk, caller, name)
-    rollout = await rollouts.under_way(admin.desk, caller, name)
-    numbers = {v.state: v.number for v in reversed(await endpoint_changes.versions(admin.desk, caller, name))}
+    found, rollout, versions = await endpoint_changes.standing(admin.desk, caller, name)
+    numbers = {v.state: v.number for v in reversed(versions)}
     serves = found.record.served_generation is not None
     fleets = [(numbers.get(VersionState.LIVE if serves else VersionState.STARTING), found.revision, found.ready)]
     if found.pending is not None and not found.pending.same_version:

@@ -82,6 +82,16 @@ def test_a_bake_counts_only_while_it_is_watched() -> None:
     assert not rollouts.counts(under_way(now_us, one=now_us), now_us), "one is gone"
 
 
+async def test_an_endpoint_and_its_rollout_are_told_of_one_instant(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read = host.store.read
+    monkeypatch.setattr(host.store, "read", lambda work: reads.append(work) or read(work))
+    await host.endpoint("e")
+    reads.clear()
+    found, rollout, versions = await endpoint_changes.standing(host.desk, CALLER, "e")
+    assert (found.record.name, rollout, [version.number for version in versions], len(reads)) == ("e", None, [1], 1)
+
+
 async def test_an_alarm_that_went_off_and_on_again_unseen_gives_the_traffic_back(host: Host) -> None:
     watched = MetricAlarm(
         (MetricQuery("m1", MetricStat("shop", "load", (), 60, "Sum")),), 1, 1.0, Comparison.GREATER, missing=None

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 from clary.domain.trails import DATA, ENDPOINT, MANAGEMENT
-from clary.kit.clock import MICROS
+from clary.kit.instants import stamp_s
 from clary.store.audit import Entry
 from clary.telemetry.invocations import Invocation
 
@@ -41,7 +40,7 @@ def record_of(entry: Entry) -> dict[str, Any]:
     return {
         "eventVersion": EVENT_VERSION,
         "userIdentity": _identity(entry.principal_arn, entry.account, entry.key_id, entry.username),
-        "eventTime": _time(entry.at_us),
+        "eventTime": stamp_s(entry.at_us),
         "eventSource": entry.source,
         "eventName": entry.action,
         "awsRegion": entry.region,
@@ -69,7 +68,7 @@ def record_of_invocation(one: Invocation) -> dict[str, Any]:
     return {
         "eventVersion": EVENT_VERSION,
         "userIdentity": _identity(one.principal_arn, one.account, one.key_id, user),
-        "eventTime": _time(one.at_us),
+        "eventTime": stamp_s(one.at_us),
         "eventSource": "sagemaker.amazonaws.com",
         "eventName": "InvokeEndpointWithResponseStream" if one.stream else "InvokeEndpoint",
         "awsRegion": one.region,
@@ -103,10 +102,6 @@ def fields_of(record: dict[str, Any]) -> dict[str, str]:
         "resources.type": resource.get("type", ""),
         "resources.ARN": resource.get("ARN", ""),
     }
-
-
-def _time(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us // MICROS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _identity(arn: str, account: str, key_id: str, user: str) -> dict[str, Any]:

@@ -6,12 +6,12 @@ structlog would double a router's start time, and a killed router must be back w
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from clary.kit.clock import MICROS, Clock
+from clary.kit.clock import Clock
+from clary.kit.instants import stamp_ms
 
 
 class Log:
@@ -24,10 +24,9 @@ class Log:
 
     def write(self, level: str, event: str, **fields: str | int | float) -> None:
         """One event: a fixed sentence and its facts. A full disk loses the line, never a request."""
-        now = datetime.fromtimestamp(self._clock.now_us() / MICROS, UTC)
         keys = ("request_id", "endpoint", "variant", "replica")
         line: dict[str, str | int | float] = {
-            "ts": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ts": stamp_ms(self._clock.now_us()),
             "level": level,
             "event": event,
             **{key: fields.pop(key, "") for key in keys},

@@ -15,7 +15,7 @@ from typing import Union
 
 from clary.domain.errors import Invalid, NotServed
 from clary.domain.principal import Scope
-from clary.kit.clock import MICROS
+from clary.kit.instants import MICROS
 
 ACTIONS_MAX = 5
 """Actions for one state."""

@@ -20,8 +20,8 @@ from typing import Union
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from clary.domain.errors import Invalid
+from clary.kit.instants import MICROS
 
-MICROS = 1_000_000
 YEARS_AHEAD = 41
 """How far a cron is looked into: its rarest day, a 29 February of a given weekday, comes after 40 years at most."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -18,7 +18,6 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -34,6 +33,7 @@ from clary.edge.aws.errors import DISK_FULL
 from clary.kit import sigv4
 from clary.kit.clock import MICROS
 from clary.kit.disk import is_full
+from clary.kit.instants import stamp_s
 from clary.kit.loopback import refusal
 from clary.store.base import StoreUnavailableError
 from clary.store.keys import KeyRecord
@@ -131,7 +131,7 @@ def _shown(key: KeyRecord) -> dict[str, str | None]:
 
 def instant_text(at_us: int) -> str:
     """ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(at_us / MICROS, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return stamp_s(at_us)
 
 
 def guarded(

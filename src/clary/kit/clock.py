@@ -8,8 +8,9 @@ import itertools
 import time
 from typing import Protocol
 
-MICROS = 1_000_000
-"""Microseconds in a second: every persisted instant is UTC int64 microseconds."""
+from clary.kit.instants import MICROS
+
+__all__ = ["MICROS", "Clock", "SystemClock", "VirtualClock"]
 
 
 class Clock(Protocol):

@@ -7,7 +7,6 @@ deployment state change.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -17,7 +16,7 @@ from clary.domain.names import arn_of
 from clary.domain.rollout_stages import Stage, Way, new_stage, old_stage, scaling_stage
 from clary.domain.states import EndpointStatus
 from clary.domain.versions import Fleet
-from clary.kit.clock import MICROS
+from clary.kit.instants import stamp_s
 from clary.store.endpoints import EndpointRecord, endpoint_by_uid, fleet_of, ready_of
 from clary.store.outbox import Event, append, bus_arn
 from clary.store.rollouts import progress_of
@@ -48,7 +47,7 @@ def _note(connection: Connection, event_uid: str, endpoint_uid: str, now_us: int
         "detail-type": what,
         "source": SOURCE,
         "account": record.scope.account,
-        "time": datetime.fromtimestamp(now_us // MICROS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": stamp_s(now_us),
         "region": record.scope.region,
         "resources": [arn],
         "detail": {"EndpointName": record.name, "EndpointArn": arn, **_detail(connection, record, now_us)},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from clary.kit.clock import MICROS, Clock, SystemClock
+from clary.kit.clock import Clock, SystemClock
+from clary.kit.instants import stamp_ms
 
 KEYS = ("ts", "level", "event", "request_id", "endpoint", "variant", "replica")
 
@@ -94,9 +94,7 @@ def configure(log_file: Path | None, level: str = "info", clock: Clock | None = 
 
 def render(event: EventDict, clock: Clock) -> bytes:
     """One line, without its end: the fixed keys in their order, then the rest. What JSON lacks is written as text."""
-    now = datetime.fromtimestamp(clock.now_us() / MICROS, UTC)
-    ts = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    line: dict[str, Any] = {"ts": ts, **{key: event.pop(key, "") for key in KEYS[1:]}, **event}
+    line: dict[str, Any] = {"ts": stamp_ms(clock.now_us()), **{key: event.pop(key, "") for key in KEYS[1:]}, **event}
     try:
         return _encoder.encode(line)
     except (ValueError, TypeError, RecursionError):

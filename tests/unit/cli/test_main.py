@@ -250,4 +250,15 @@ def test_starting_loads_nothing_heavy(argv: list[str]) -> None:
     code = f"import sys; from clary.cli.main import main; main({argv!r}); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stderr.split()}
-    assert not loaded & {"botocore", "boto3", "starlette", "uvicorn", "sqlalchemy", "numpy", "xgboost", "httpx", "rich"}
+    assert not loaded & {
+        "asyncio",
+        "botocore",
+        "boto3",
+        "starlette",
+        "uvicorn",
+        "sqlalchemy",
+        "numpy",
+        "xgboost",
+        "httpx",
+        "rich",
+    }

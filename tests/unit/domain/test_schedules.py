@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clary.domain.errors import Invalid
-from clary.domain.schedules import MICROS, Times, check, next_due, parse
+from clary.domain.schedules import Times, check, next_due, parse
+from clary.kit.instants import MICROS
 
 
 def us(text: str) -> int:

@@ -421,7 +421,7 @@ trails = Table(
     Column("started_us", BigInteger, comment="logging began; NULL until it did"),
     Column("stopped_us", BigInteger, comment="logging ended; NULL while it goes on"),
     Column("start_seq", Integer, nullable=False, comment="of the audit, when logging began"),
-    # reconcile
+    # what delivers (control/trail_delivery.py)
     Column("delivered_seq", Integer, nullable=False, comment="of the last audit row delivered"),
     Column("delivered_us", BigInteger),
     Column("delivery_error", Text, nullable=False, comment="of the last attempt; empty where it worked"),

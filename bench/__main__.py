@@ -1,12 +1,13 @@
 """`make bench`: what Clary costs, as ratios to the floor of the same run.
 
-    python -m bench [--seconds 3] [--json]
+    python -m bench [--seconds 3] [--no-scaling] [--json]
 
 1. Requests a second with one row of 24 features at c = 1, 16, 64, for three models, beside a bare uvloop + httptools
    server that answers a constant: the floor. One router, one replica, CSV in and out, no authentication.
 2. Rows a second with 100 rows a request over HTTP, beside the same batches predicted in process on one thread.
 3. p99 of one client while 1 GB is uploaded to the object store, beside p99 without.
 4. What metrics cost a request: the router's hot path with and without, in one process (bench/recorder.py).
+5. A load step: how long until scaling bears it, beside Ray Serve; a request that finds no replica (bench/scaling.py).
 
 Everything runs on this machine, clients included, one measurement at a time. Single samples of a shared machine: take
 the ratios.
@@ -35,6 +36,7 @@ from sklearn.preprocessing import StandardScaler
 from bench.load import Measured, measure, request
 from bench.recorder import cost
 from bench.router import listener
+from bench.scaling import measured as scaling
 from tests.support.model import pack
 from tests.support.server import Server, wait_until
 
@@ -146,6 +148,7 @@ def beside_upload(server: Server, rows: np.ndarray, seconds: float) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3, help="length of each measurement")
+    parser.add_argument("--scaling", action=argparse.BooleanOptionalAction, default=True, help="part 5, some minutes")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     given = parser.parse_args()
     hosted, booster, rows = models()
@@ -176,9 +179,15 @@ def main() -> None:
     say("\n4. what metrics cost a request, in process")
     counted = cost()
     say(f"{counted['cost_ns']:.0f} ns of {counted['on_ns']:.0f}; observe alone {counted['observe_ns']:.0f} ns")
+    say("")
+    steps = scaling(90, say) if given.scaling else None
     if given.json:
         rates = {name: {c: vars(m) for c, m in one.items()} for name, one in {"floor": base, **found}.items()}
-        print(json.dumps({"one_row": rates, "rows_per_s": many, "beside_upload": beside, "metrics": counted}))
+        print(
+            json.dumps(
+                {"one_row": rates, "rows_per_s": many, "beside_upload": beside, "metrics": counted, "scaling": steps}
+            )
+        )
 
 
 if __name__ == "__main__":

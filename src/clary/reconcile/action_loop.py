@@ -80,29 +80,43 @@ class ActionLoop:
         self._options = options
         self._calling: dict[str, asyncio.Task[None]] = {}
         """By target; one at a time for each."""
+        self._freed = asyncio.Event()
+        """A target is free: there may be more for it."""
+        self._took_over = False
         self._pruned_s: float | None = None
 
     async def run(self) -> None:
         """Go on forever. Cancelled, it ends the calls that run; the next control makes them again."""
         world = self._world
-        now_us = world.clock.now_us()
-        await world.store.write(lambda connection: actions.lose_runs(connection, now_us))
         try:
             while True:
                 seen = world.store.signal.version
+                self._freed.clear()
                 try:
                     wait_s = await self.step()
                 except Exception as error:
                     wait_s = self._options.retry_s
                     _log.exception("delivering events failed", error=str(error), retry_s=wait_s)
-                await world.store.signal.wait_past_or(seen, world.clock, wait_s)
+                await self._wait(seen, wait_s)
         finally:
             for task in self._calling.values():
                 task.cancel()
             await asyncio.gather(*self._calling.values(), return_exceptions=True)
 
+    async def _wait(self, seen: int, wait_s: float) -> None:
+        """Until a commit after `seen`, until a target is free, or for `wait_s` seconds."""
+        world = self._world
+        commit = asyncio.ensure_future(world.store.signal.wait_past_or(seen, world.clock, wait_s))
+        freed = asyncio.ensure_future(self._freed.wait())
+        try:
+            await asyncio.wait({commit, freed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            commit.cancel()
+            freed.cancel()
+
     async def step(self) -> float:
-        """Do what is due; seconds until the next look, if nothing is committed before."""
+        """Do what is due; seconds until the next look, if nothing is committed and no target free before."""
+        await self._take_over()
         await self._prune()
         now_us = self._world.clock.now_us()
         waits_us = [round(self._options.look_s * MICROS)]
@@ -154,12 +168,11 @@ class ActionLoop:
     def _start(self, head: Head) -> None:
         task = asyncio.ensure_future(self._deliver(head))
         self._calling[head.target_arn] = task
-        task.add_done_callback(functools.partial(self._ended, head.target_arn))
+        task.add_done_callback(lambda _: self._ended(head.target_arn))
 
-    def _ended(self, target: str, task: asyncio.Task[None]) -> None:
+    def _ended(self, target: str) -> None:
         self._calling.pop(target, None)
-        if not task.cancelled():
-            self._world.store.signal.notify()  # the target is free: there may be more for it
+        self._freed.set()
 
     async def _deliver(self, head: Head) -> None:
         try:
@@ -222,6 +235,13 @@ class ActionLoop:
 
     def _is_late(self, event: Waiting, now_us: int) -> bool:
         return event.at_us < now_us - round(self._options.age_s * MICROS)
+
+    async def _take_over(self) -> None:
+        """Once: note the runs that the control before this one began and did not end."""
+        if not self._took_over:
+            now_us = self._world.clock.now_us()
+            await self._world.store.write(lambda connection: actions.lose_runs(connection, now_us))
+            self._took_over = True
 
     async def _prune(self) -> None:
         now_s = self._world.clock.monotonic_s()

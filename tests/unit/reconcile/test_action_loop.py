@@ -235,6 +235,44 @@ async def test_a_call_that_a_kill_cut_off_is_made_again(yard: Yard) -> None:
     assert [run.outcome for run in await action_cases.runs(yard.desk, CALLER, "f")] == ["succeeded", "lost"]
 
 
+async def test_a_start_that_cannot_write_is_tried_again(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, refused = yard.store.write, [0]
+
+    async def full(work: Callable[[Connection], Any]) -> Any:
+        if not refused[0]:
+            refused[0] += 1
+            raise OSError("No space left on device")
+        return await write(work)
+
+    await yard.send(f"{FUNCTION}f", 1)
+    monkeypatch.setattr(yard.store, "write", full)
+    running = asyncio.ensure_future(yard.loop.run())
+    await until(lambda: refused[0])
+    while not yard.told.calls and not running.done():
+        await yard.clock.advance(1.0)
+        await asyncio.sleep(0.001)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_target_that_is_free_wakes_this_loop_alone(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, began, writes = yard.store.write, yard.store.signal.version, [0]
+
+    async def counted(work: Callable[[Connection], Any]) -> Any:
+        made = await write(work)
+        writes[0] += 1
+        return made
+
+    monkeypatch.setattr(yard.store, "write", counted)
+    running = asyncio.ensure_future(yard.loop.run())
+    await yard.send(f"{FUNCTION}f", 1, 2, 3)
+    await until(lambda: len(yard.told.calls) == 3 and not yard.loop._calling)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert yard.store.signal.version - began == writes[0]
+
+
 async def test_an_error_of_the_callers_counts_as_a_failure(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     async def breaks(*_: object) -> Result:
         raise RuntimeError("broken")

@@ -53,7 +53,9 @@ async def test_the_outbox_gives_the_oldest_of_each_target(store: Store) -> None:
 
     await store.write(work)
     (head,) = await store.read(deliveries.heads)
-    assert (head.seq, head.next_us) == (first.seq, 500)
+    assert (head.seq, head.next_us, head.waiting) == (first.seq, 500, 2)
+    (behind,) = await store.read(lambda connection: deliveries.behind(connection, head, 10))
+    assert int(behind.uid) == 7
     assert (await store.read(lambda connection: deliveries.waiting(connection, head.seq))).attempts == 1
     both = await store.read(lambda connection: deliveries.waiting_for(connection, ["a", "b"], 10))
     assert [int(one.uid) for one in both] == [9, 7]

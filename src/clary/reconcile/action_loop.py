@@ -48,6 +48,10 @@ class ActionOptions:
     """Waits before an event is tried again: 5, 20, 80, 300 seconds."""
     subscriber_retries: int = 3
     """Tries of an HTTP subscriber after the first that failed, as SNS's default policy."""
+    waiting_max: int = deliveries.WAITING_MAX
+    """Events that may wait for one action or subscriber; of more the oldest are given up."""
+    given_up_max: int = 1000
+    """Events given up in one transaction."""
     age_s: float = 6 * 3600.0
     """Older events are given up, as an asynchronous event of Lambda's."""
     look_s: float = 60.0
@@ -126,6 +130,8 @@ class ActionLoop:
         if routed := [one.target_arn for one in heads if is_routed(one.target_arn)]:
             await self._world.store.write(lambda connection: self._route(connection, routed))
         for one in heads:
+            if not is_routed(one.target_arn):
+                await self._bound(one)
             if is_routed(one.target_arn) or one.target_arn in self._calling:
                 continue
             if one.next_us > now_us:
@@ -162,6 +168,21 @@ class ActionLoop:
             if is_due(rule, now_us):
                 outbox.append(connection, *self._world.router.scheduled(rule, now_us))
                 rules.note_run(connection, rule.uid, now_us)
+
+    async def _bound(self, head: Head) -> None:
+        """Give up the oldest of what waits for a target that is slower than its events."""
+        excess = max(0, head.waiting - self._options.waiting_max)
+        for first in range(0, excess, self._options.given_up_max):
+            count = min(excess - first, self._options.given_up_max)
+            await self._world.store.write(functools.partial(self._give_up, head=head, count=count))
+            _log.error("events were given up: too many wait", target=head.target_arn, events=count)
+
+    def _give_up(self, connection: Connection, *, head: Head, count: int) -> None:
+        now_us = self._world.clock.now_us()
+        why = f"It was given up: more than {self._options.waiting_max} events wait for its target."
+        for event in deliveries.behind(connection, head, count):
+            deliveries.finish(connection, event.seq, now_us, why)
+            _note_alarm(connection, event, now_us, why)
 
     # -- what is called ------------------------------------------------------------------------------------------------
 

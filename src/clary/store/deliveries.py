@@ -15,7 +15,8 @@ from clary.store.tables import events_out
 DONE_KEPT = 100_000
 """Events kept after they were delivered, the newest, for whoever wants to look."""
 WAITING_MAX = 10_000
-"""Events that may wait for one target; clients are refused more (SNS and EventBridge throttle)."""
+"""Events that may wait for one target; clients are refused more (SNS and EventBridge throttle). Of what follows of
+other events for one action or subscriber, the oldest are given up."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,18 @@ class Head:
     seq: int
     target_arn: str
     next_us: int
+    waiting: int
+    """Events of the target that wait, this one among them."""
 
 
 def heads(connection: Connection) -> list[Head]:
     """The oldest event of each target that waits, in order."""
     table = events_out.c
-    oldest = select(func.min(table.seq)).where(table.done_us.is_(None)).group_by(table.target_arn)
-    query = select(table.seq, table.target_arn, table.next_us).where(table.seq.in_(oldest)).order_by(table.seq)
-    return [Head(row.seq, row.target_arn, row.next_us) for row in connection.execute(query)]
+    mine = select(func.min(table.seq).label("first"), func.count().label("waiting")).where(table.done_us.is_(None))
+    oldest = mine.group_by(table.target_arn).subquery()
+    query = select(table.seq, table.target_arn, table.next_us, oldest.c.waiting).order_by(table.seq)
+    rows = connection.execute(query.join(oldest, table.seq == oldest.c.first))
+    return [Head(row.seq, row.target_arn, row.next_us, row.waiting) for row in rows]
 
 
 def waiting(connection: Connection, seq: int) -> Waiting:
@@ -66,6 +71,13 @@ def waiting(connection: Connection, seq: int) -> Waiting:
 def waiting_for(connection: Connection, targets: Sequence[str], limit: int) -> list[Waiting]:
     """The oldest events of these targets, in order."""
     mine = (events_out.c.done_us.is_(None), events_out.c.target_arn.in_(list(targets)))
+    rows = connection.execute(select(events_out).where(*mine).order_by(events_out.c.seq).limit(limit))
+    return [_waiting(row) for row in rows]
+
+
+def behind(connection: Connection, head: Head, limit: int) -> list[Waiting]:
+    """The oldest events of a target but its head, which may be tried just now; in order."""
+    mine = (events_out.c.done_us.is_(None), events_out.c.target_arn == head.target_arn, events_out.c.seq > head.seq)
     rows = connection.execute(select(events_out).where(*mine).order_by(events_out.c.seq).limit(limit))
     return [_waiting(row) for row in rows]
 

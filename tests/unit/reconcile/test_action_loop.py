@@ -273,6 +273,24 @@ async def test_a_target_that_is_free_wakes_this_loop_alone(yard: Yard, monkeypat
     assert yard.store.signal.version - began == writes[0]
 
 
+async def test_of_too_many_that_wait_for_a_slow_target_the_oldest_are_given_up(yard: Yard) -> None:
+    """What is tried just now is not; and the history of an alarm tells of it."""
+    yard.restart(ActionOptions(waiting_max=3, given_up_max=2))
+    yard.told.answers["f"] = [BAD]
+    await yard.send(f"{FUNCTION}f", 1)
+    await yard.settle()
+    await yard.send(f"{FUNCTION}f", ALARM_EVENT, source="aws.cloudwatch")
+    await yard.send(f"{FUNCTION}f", 3, 4, 5, 6)
+    await yard.send(f"{FUNCTION}g", 7)
+    await yard.go(60)
+    given_up = "It was given up: more than 3 events wait for its target."
+    assert await yard.outcomes() == ["delivered", given_up, given_up, given_up, *["delivered"] * 3]
+    assert [body for _, name, body, _ in yard.told.calls if name == "f"] == [1, 1, 5, 6]
+    query = HistoryQuery(name="low", item="Action")
+    (item,) = await yard.store.read(lambda connection: alarm_history.page(connection, SCOPE, query))
+    assert item.summary.endswith(given_up)
+
+
 async def test_an_error_of_the_callers_counts_as_a_failure(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     async def breaks(*_: object) -> Result:
         raise RuntimeError("broken")

@@ -32,7 +32,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**clean, "PATH": f"{Path(sys.executable).parent}:{clean['PATH']}", **more}
 
 
-def clary(server: Server, *argv: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+def clary(
+    server: Server, *argv: str, stdin: str = "", timeout_s: float = 100, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run `clary` as a user of that server's machine does."""
     return subprocess.run(
         [sys.executable, "-m", "clary.cli.main", *argv],
@@ -41,7 +43,7 @@ def clary(server: Server, *argv: str, stdin: str = "", **env: str) -> subprocess
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=timeout_s,
         check=False,
     )
 
@@ -263,6 +265,17 @@ def test_the_demo_holds_on_some_rows(server: Server) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 1,000 predictions equal those in process" in done.stdout
     assert "left: 0 endpoints, 0 configurations, 0 models, 0 buckets" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_demo_scales_out_and_in(server: Server) -> None:
+    argv = ("exec", "--", sys.executable, str(ROOT / "demo" / "cmapss.py"), "--rows", "1000", "--scale")
+    done = clary(server, *argv, timeout_s=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 in service, 3 wanted" in done.stdout
+    assert "none failed" in done.stdout
+    assert "left: 0 endpoints, 0 configurations, 0 models, 0 buckets, 0 targets, 0 alarms" in done.stdout
 
 
 def test_the_demo_without_a_server_fails_at_once_and_says_so() -> None:

@@ -77,7 +77,7 @@ def newer_index(home: Path) -> None:
     [
         (newer_home, "has format 2, written by a newer Clary"),
         (newer_store, "clary.db has schema 9999; this Clary knows up to"),
-        (newer_index, ".index.db has format 9; this Clary reads up to"),
+        (newer_index, ".index.db has format 9; this Clary knows up to"),
     ],
 )
 def test_a_newer_home_is_refused_with_the_reason(home: Path, change: Callable[[Path], None], says: str) -> None:

@@ -75,7 +75,9 @@ def test_a_second_deploy_is_version_two_and_the_first_comes_back(server: Server,
         assert float(server.invoke("fraud", ROW)) == ANSWERS[1]
         said = clary(server, "deploy", str(broken), "--name", "fraud", code=7)
         assert "The update of fraud failed, and it goes on as it was:" in said
-        assert refusal(server, "fraud", "v3").startswith("Version 3 of endpoint fraud is failed:")
+        # The status is told before the routers are.
+        failed = "Version 3 of endpoint fraud is failed:"
+        wait_until(lambda: refusal(server, "fraud", "v3").startswith(failed), "the routers know")
         assert float(server.invoke("fraud", ROW)) == by_path(server, "fraud", 2) == ANSWERS[1]
         more = load.answered + 300
         wait_until(lambda: load.answered > more or load.lost, "more answers")

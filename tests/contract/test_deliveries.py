@@ -17,7 +17,6 @@ from clary.domain.rules import RuleSpec
 from clary.domain.topics import Message
 from clary.kit.clock import VirtualClock
 from clary.kit.ids import SystemIds
-from clary.reconcile.sns_messages import Signer
 from clary.store import actions as action_rows
 from clary.store import deliveries, outbox
 from clary.store import rules as rule_rows
@@ -25,6 +24,7 @@ from clary.store import topics as topic_rows
 from clary.store.actions import Run
 from clary.store.base import Store
 from clary.store.outbox import Event
+from clary.store.sns_key import Signer
 from tests.support.hosting import CALLER
 
 ODD = "\0\ud83d\ude00 '\"%_\\".encode("utf-16", "surrogatepass").decode("utf-16")
@@ -89,7 +89,8 @@ async def test_actions_and_their_runs(store: Store) -> None:
 
 
 async def test_topics_and_subscriptions(store: Store, tmp_path: Path) -> None:
-    at = SnsDesk(Desk(store, VirtualClock(), SystemIds()), Signer(tmp_path / "sns.pem", "http://127.0.0.1:1"))
+    clock = VirtualClock()
+    at = SnsDesk(Desk(store, clock, SystemIds()), Signer(tmp_path / "sns.pem", "http://127.0.0.1:1", clock))
     topic = await topics.create(at, CALLER, "t", {"DisplayName": "a"}, {"k": "v"})
     made = await topics.subscribe(
         at, CALLER, Subscribing(topic.arn, "http", "http://a/", {"FilterPolicy": '{"a": [1]}'})

@@ -19,7 +19,7 @@ from clary.domain.principal import Principal, Scope
 from clary.edge.aws.resources import events, sns, sns_subscriptions
 from clary.kit.clock import VirtualClock
 from clary.kit.ids import SystemIds
-from clary.reconcile.sns_messages import Signer
+from clary.store.sns_key import Signer
 from clary.store.sqlite import SqliteStore
 from clary.store.tables import events_out
 from tests.support.door import ACCOUNT, REGION, Served, serve_door
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 @pytest.fixture
 def served(store: SqliteStore, tmp_path: Path) -> Iterator[Served]:
     desk = Desk(store, VirtualClock(), SystemIds())
-    at = SnsDesk(desk, Signer(tmp_path / "sns.pem", "http://127.0.0.1:1"))
+    at = SnsDesk(desk, Signer(tmp_path / "sns.pem", "http://127.0.0.1:1", desk.clock))
     with serve_door((*events.operations(desk), *sns.operations(at), *sns_subscriptions.operations(at))) as served:
         yield served
 

@@ -31,10 +31,10 @@ from clary.reconcile.grounds import Grounds
 from clary.reconcile.loop import Loop
 from clary.reconcile.routing import Routing, SnapshotOptions
 from clary.reconcile.scaling_loop import ScalingLoop, ScalingWorld
-from clary.reconcile.sns_messages import Signer
 from clary.reconcile.training_files import Ground as TrainingGround
 from clary.reconcile.training_loop import TrainingLoop, TrainingOptions, TrainingWorld
 from clary.reconcile.tuning_loop import TuningLoop, TuningWorld
+from clary.store.sns_key import Signer
 
 ENVIRONMENTS_AT_ONCE = 4
 """Builds, and endpoints waiting for one, that hold a thread."""
@@ -109,7 +109,7 @@ def make_hosting(base: Base) -> Hosting:
         ),
         TrainingOptions(jobs_max=world.cores),
     )
-    signer = Signer(home / "secrets" / "sns.pem", settings.url)
+    signer = Signer(home / "secrets" / "sns.pem", settings.url, clock)
     telemetry = make_telemetry(base, placement)
     return Hosting(
         world=world,

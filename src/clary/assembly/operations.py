@@ -35,8 +35,8 @@ from clary.edge.aws.resources import (
     training_jobs,
     tuning_jobs,
 )
-from clary.reconcile.sns_messages import Signer
 from clary.store.sessions import Sessions
+from clary.store.sns_key import Signer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from clary.domain.actions import ROLE, ActionSpec, check_action, function_arn, t
 from clary.domain.errors import AlreadyExists, LimitExceeded, NotFound
 from clary.domain.principal import Asked, Principal, Scope
 from clary.kit.clock import MICROS
-from clary.reconcile.action_loop import TRIAL
 from clary.store import actions as rows
 from clary.store import outbox
 from clary.store.actions import ActionRecord, Run
@@ -86,7 +85,7 @@ async def trial(desk: Desk, caller: Caller, name: str) -> str:
     def work(connection: Connection) -> None:
         action = _find(connection, caller.scope, name)
         target = function_arn(caller.scope, name)
-        outbox.append(connection, outbox.Event(uid, now_us, caller.scope, TRIAL, target, body))
+        outbox.append(connection, outbox.Event(uid, now_us, caller.scope, outbox.TRIAL, target, body))
         _audit(connection, caller, "TestAction", action, now_us)
 
     await desk.store.write(work)

@@ -11,8 +11,8 @@ from clary.control.desk import Caller, Deed, Desk, drop_tags, put_tags, tags_of
 from clary.domain.errors import Invalid, LimitExceeded, NotFound
 from clary.domain.event_inputs import TargetSpec
 from clary.domain.rules import RULES_MAX, RuleSpec, check_rule, check_targets, rule_arn
-from clary.reconcile.event_routes import uuid_of
-from clary.reconcile.sns_messages import stamp
+from clary.kit.ids import uuid_of
+from clary.kit.instants import stamp_s
 from clary.store import deliveries, outbox
 from clary.store import rules as rows
 from clary.store.documents import pack
@@ -133,7 +133,7 @@ async def put_events(desk: Desk, caller: Caller, entries: Sequence[Entry]) -> li
                 "detail-type": entry.detail_type,
                 "source": entry.source,
                 "account": scope.account,
-                "time": f"{stamp(now_us if entry.at_us is None else entry.at_us)[:19]}Z",
+                "time": stamp_s(now_us if entry.at_us is None else entry.at_us),
                 "region": scope.region,
                 "resources": list(entry.resources),
                 "detail": entry.detail,

@@ -14,6 +14,7 @@ from clary.domain.actions import NAME as ACTION_NAME
 from clary.domain.actions import TOPIC_ARN, function_name
 from clary.domain.errors import Invalid, LimitExceeded, NotFound
 from clary.domain.principal import Scope
+from clary.domain.sns_messages import confirmation
 from clary.domain.topics import (
     NAME,
     PENDING_US,
@@ -26,12 +27,13 @@ from clary.domain.topics import (
     set_subscription,
     set_topic,
 )
-from clary.reconcile.event_routes import SNS, uuid_of
-from clary.reconcile.sns_messages import Signer, confirmation
+from clary.kit.ids import uuid_of
 from clary.store import actions, deliveries, outbox
 from clary.store import topics as rows
 from clary.store.documents import pack
+from clary.store.outbox import SNS
 from clary.store.records import record
+from clary.store.sns_key import Signer
 from clary.store.tables import subscriptions, topics
 from clary.store.topics import SubscriptionRecord, TopicRecord
 
@@ -187,7 +189,7 @@ def _made(connection: Connection, caller: Caller, asked: SubscriptionRecord) -> 
 def _ask(at: SnsDesk, connection: Connection, caller: Caller, one: SubscriptionRecord, now_us: int) -> None:
     """Send an address the token that confirms it."""
     uid = at.desk.ids.ulid(now_us)
-    document = confirmation(at.signer, one, uuid_of(uid), now_us)
+    document = confirmation(at.signer, one.topic, one.token, uuid_of(uid), now_us)
     outbox.append(connection, outbox.Event(uid, now_us, caller.scope, SNS, one.arn, document))
 
 

@@ -23,7 +23,7 @@ from clary.domain.actions import ActionSpec
 from clary.domain.errors import Invalid
 from clary.domain.principal import Scope
 from clary.edge.admin import Admin, guarded, instant_text
-from clary.reconcile.event_routes import uuid_of
+from clary.kit.ids import uuid_of
 from clary.store.actions import ActionRecord, Run
 
 BODY_BYTES_MAX = 512 * 1024

@@ -16,10 +16,10 @@ from starlette.routing import Route
 from clary.control import topics
 from clary.control.topics import SnsDesk
 from clary.domain.errors import DomainError
+from clary.domain.sns_messages import PATH
 from clary.edge.aws.protocols.query import error_body, xml_text
 from clary.kit.loopback import refusal
 from clary.kit.threads import Threads
-from clary.reconcile.sns_messages import PATH
 
 _NAMESPACE = "http://sns.amazonaws.com/doc/2010-03-31/"
 

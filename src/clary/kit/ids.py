@@ -37,6 +37,11 @@ def instant_us(ulid: str) -> int | None:
     return ms * 1000
 
 
+def uuid_of(ulid: str) -> str:
+    """An UUID that is always the same for a ULID."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, ulid))
+
+
 class SystemIds:
     """Ids from the kernel's random source."""
 

@@ -11,13 +11,13 @@ from typing import Protocol
 
 import httpx
 
+from clary.domain import sns_messages
 from clary.domain.actions import ActionSpec
 from clary.domain.principal import Scope
 from clary.domain.topics import SubscriptionSpec
 from clary.kit.clock import Clock
-from clary.reconcile import sns_messages
+from clary.kit.ids import uuid_of
 from clary.reconcile.action_process import OUTPUT_BYTES_MAX, run_command
-from clary.reconcile.event_routes import uuid_of
 from clary.store.deliveries import Waiting
 
 SUBSCRIBER_S = 15.0

@@ -22,18 +22,17 @@ from clary.kit.backoff import Backoff
 from clary.kit.clock import MICROS, Clock
 from clary.kit.ids import Ids
 from clary.reconcile.action_calls import Calls, Result
-from clary.reconcile.event_routes import ALARMS, KnownRules, Routed, Router, due_us, is_due, is_routed
+from clary.reconcile.event_routes import KnownRules, Routed, Router, due_us, is_due, is_routed
 from clary.store import actions, alarm_history, deliveries, outbox, rules, topics
 from clary.store.actions import ActionRecord, Run
 from clary.store.alarm_history import Item, encode_data
 from clary.store.alarms import COMPOSITE, METRIC
 from clary.store.base import Store
 from clary.store.deliveries import Head, Waiting
+from clary.store.outbox import ALARMS, TRIAL
 from clary.store.topics import SubscriptionRecord
 
 _log = structlog.get_logger(__name__)
-TRIAL = "clary.test"
-"""Source of what `clary actions test` sends: tried once."""
 
 
 @dataclass(frozen=True)

@@ -6,31 +6,28 @@ What follows of an event is appended in the transaction that ends it: none is lo
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
+from clary.domain import sns_messages
 from clary.domain.actions import BUS_ARN, TOPIC_ARN, function_arn
 from clary.domain.event_inputs import input_for
 from clary.domain.event_patterns import matches, parsed
 from clary.domain.principal import Scope
 from clary.domain.schedules import Times, next_due
 from clary.domain.topics import Message, TopicSpec, takes
-from clary.kit.ids import Ids
-from clary.reconcile import sns_messages
-from clary.reconcile.sns_messages import Signer
+from clary.kit.ids import Ids, uuid_of
+from clary.kit.instants import stamp_s
 from clary.store import actions, rules, topics
 from clary.store.deliveries import Waiting
-from clary.store.outbox import Event
+from clary.store.outbox import ALARMS, BUS, SNS, Event
 from clary.store.rules import RuleRecord
+from clary.store.sns_key import Signer
 from clary.store.topics import TopicRecord
 
-ALARMS = "aws.cloudwatch"
-SNS, BUS = "aws.sns", "aws.events"
-"""Sources of what follows of other events: clients' own messages, and what rules send."""
 KnownRules = dict[Scope, Sequence[RuleRecord]]
 
 
@@ -121,7 +118,7 @@ class Router:
             "detail-type": "Scheduled Event",
             "source": BUS,
             "account": rule.scope.account,
-            "time": f"{sns_messages.stamp(now_us)[:19]}Z",
+            "time": stamp_s(now_us),
             "region": rule.scope.region,
             "resources": [rule.arn],
             "detail": {},
@@ -150,11 +147,6 @@ def is_routed(target_arn: str) -> bool:
     """Whether an event goes on to others: it is for the bus or a topic, not for one function or subscriber."""
     found = TOPIC_ARN.fullmatch(target_arn)
     return bool(BUS_ARN.fullmatch(target_arn)) or (found is not None and found["subscription"] is None)
-
-
-def uuid_of(ulid: str) -> str:
-    """An UUID that is always the same for an event."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, ulid))
 
 
 def message_of(event: Waiting) -> Message:

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clary.domain.training import ENDED as TRAINING_ENDED
-from clary.domain.training import JobStatus, Phase
+from clary.domain.training import Phase
 from clary.domain.tuning import (
     ALL_FAILED,
     FAILURES_MAX,
     NONE_SUCCEEDED,
-    Trial,
     TuningSpec,
     TuningStatus,
     reached,
 )
 from clary.kit.clock import MICROS
-from clary.store.training import TrainingJob
+from clary.store.training import TrainingJob, trial_of
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,6 @@ class End:
 
 
 Action = Spawn | StopAll | End
-
-
-def trial_of(spec: TuningSpec, job: TrainingJob) -> Trial:
-    """A training as the search sees it."""
-    value = next((metric.value for metric in job.record.metrics if metric.name == spec.metric), None)
-    ended = job.phase in TRAINING_ENDED
-    return Trial(job.spec.tuned, ended, value if ended and job.status is not JobStatus.FAILED else None)
 
 
 def plan(

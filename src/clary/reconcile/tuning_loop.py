@@ -15,12 +15,12 @@ from clary.domain.training import TrainingSpec
 from clary.domain.tuning import OBJECTIVE_PARAMETER, TuningRecord
 from clary.kit.clock import Clock
 from clary.kit.ids import Ids
-from clary.reconcile.tuning import Action, End, Spawn, StopAll, plan, trial_of
+from clary.reconcile.tuning import Action, End, Spawn, StopAll, plan
 from clary.reconcile.tuning_search import answer, draw, grid, question, seed_of
 from clary.store.base import Store
 from clary.store.documents import pack
 from clary.store.tables import training_jobs
-from clary.store.training import TrainingJob, of_tuning
+from clary.store.training import TrainingJob, of_tuning, trial_of
 from clary.store.tuning import TuningJob, note_end, unfinished
 
 _log = structlog.get_logger(__name__)

@@ -13,9 +13,13 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert
 
 from clary.domain.principal import Scope
+from clary.kit.instants import MICROS
 from clary.store.tables import events_out
 
-KEPT_US = 14 * 86_400 * 1_000_000
+ALARMS, SNS, BUS, TRIAL = "aws.cloudwatch", "aws.sns", "aws.events", "clary.test"
+"""Sources: of alarms; of what follows of other events, clients' own messages and what rules send; and of what
+`clary actions test` sends, which is tried once."""
+KEPT_US = 14 * 86_400 * MICROS
 """Events are kept so long, delivered or not, in microseconds."""
 
 

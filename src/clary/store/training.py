@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, case, select, update
 from clary.domain.names import arn_of
 from clary.domain.principal import Scope
 from clary.domain.training import ENDED, JobStatus, Phase, TrainingRecord, TrainingSpec, status_of, step
+from clary.domain.tuning import Trial, TuningSpec
 from clary.store.documents import pack, unpack
 from clary.store.named import observed
 from clary.store.tables import training_jobs
@@ -101,3 +102,10 @@ def note(connection: Connection, job: TrainingJob, phase: Phase, record: Trainin
             record=pack(record),
         )
     )
+
+
+def trial_of(spec: TuningSpec, job: TrainingJob) -> Trial:
+    """A training as the search sees it."""
+    value = next((metric.value for metric in job.record.metrics if metric.name == spec.metric), None)
+    ended = job.phase in ENDED
+    return Trial(job.spec.tuned, ended, value if ended and job.status is not JobStatus.FAILED else None)

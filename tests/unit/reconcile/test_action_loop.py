@@ -27,11 +27,11 @@ from clary.kit.ids import SystemIds
 from clary.reconcile.action_calls import Result
 from clary.reconcile.action_loop import ActionLoop, ActionOptions, ActionWorld
 from clary.reconcile.event_routes import Router
-from clary.reconcile.sns_messages import Signer
 from clary.store import alarm_history, outbox
 from clary.store.alarm_history import HistoryQuery
 from clary.store.deliveries import Waiting
 from clary.store.outbox import bus_arn
+from clary.store.sns_key import Signer
 from clary.store.sqlite import SqliteStore
 from clary.store.tables import action_runs, events_out
 
@@ -144,7 +144,7 @@ class Yard:
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     store, clock = SqliteStore(tmp_path / "clary.db"), TickingClock(1_700_000_040 * MICROS)
-    made = Yard(store, clock, Told(clock), Signer(tmp_path / "sns.pem", "http://127.0.0.1:1"), None)  # type: ignore[arg-type]
+    made = Yard(store, clock, Told(clock), Signer(tmp_path / "sns.pem", "http://127.0.0.1:1", clock), None)  # type: ignore[arg-type]
     made.restart()
     for name in ("f", "g"):
         await action_cases.add(made.desk, CALLER, name, ActionSpec(command=("true",)))

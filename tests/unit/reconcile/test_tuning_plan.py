@@ -11,9 +11,9 @@ from clary.domain.principal import Scope
 from clary.domain.training import Metric, Phase, TrainingRecord
 from clary.domain.tuning import Choice, NumberRange, Trial, TuningSpec, TuningStatus
 from clary.reconcile import tuning_bayes
-from clary.reconcile.tuning import Action, End, Spawn, StopAll, plan, trial_of
+from clary.reconcile.tuning import Action, End, Spawn, StopAll, plan
 from clary.reconcile.tuning_search import answer, draw, grid, question
-from clary.store.training import TrainingJob
+from clary.store.training import TrainingJob, trial_of
 from tests.unit.domain.test_tuning import SPEC
 
 

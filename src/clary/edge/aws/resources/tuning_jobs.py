@@ -17,9 +17,8 @@ from clary.edge.aws.resources.endpoints import HoldOptions, hold_s
 from clary.edge.aws.resources.listing import NAMED_FIELDS, page_members, query_of
 from clary.edge.aws.resources.members import caller_of, given, instant, tags_of
 from clary.edge.aws.resources.training_jobs import JOB_FIELDS, JOB_NOTES, output_members, spec_of
-from clary.reconcile.tuning import trial_of
 from clary.store.named import PAGE_DEFAULT, After
-from clary.store.training import TrainingJob
+from clary.store.training import TrainingJob, trial_of
 from clary.store.tuning import TuningJob
 
 _S, _K, _R = Field.SERVED, Field.STORED, Field.REFUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def _exporter(base: Base, totals: Totals) -> Exporter | None:
         return None
     from clary.telemetry.otlp import Exporter
 
-    return Exporter(options, totals, base.clock, base.slow, __version__)
+    return Exporter(options, totals, base.clock, base.slow, __version__, random.random)
 
 
 def _nowhere(spans: Sequence[Span]) -> None:

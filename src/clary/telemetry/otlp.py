@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import random
 import ssl
 import threading
 from collections import deque
@@ -43,13 +42,22 @@ _log = structlog.get_logger("clary.telemetry")
 class Exporter:
     """Sends what `take` got, and what `totals` hold, until `run` is cancelled."""
 
-    def __init__(self, options: OtlpOptions, totals: Totals, clock: Clock, threads: Threads, version: str) -> None:
-        """`threads`: where messages are made."""
+    def __init__(
+        self,
+        options: OtlpOptions,
+        totals: Totals,
+        clock: Clock,
+        threads: Threads,
+        version: str,
+        draw: Callable[[], float],
+    ) -> None:
+        """`threads`: where messages are made. `draw`: numbers in [0, 1), of which waits between tries are spread."""
         self._options = options
         self._totals = totals
         self._clock = clock
         self._threads = threads
         self._version = version
+        self._draw = draw
         self._resource = {"service.version": version, **options.resource}
         self._lock = threading.Lock()
         self._spans: deque[Span] = deque()
@@ -128,7 +136,7 @@ class Exporter:
         why, wait_s = "", 0.0
         for attempt in range(TRIES_MAX):
             if attempt:
-                await self._clock.sleep(max(_RETRY.wait_s(attempt) * (0.5 + random.random()), wait_s))
+                await self._clock.sleep(max(_RETRY.wait_s(attempt) * (0.5 + self._draw()), wait_s))
             wait_s = 0.0
             try:
                 answer = await self._post(target, body)

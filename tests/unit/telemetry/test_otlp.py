@@ -63,11 +63,14 @@ def collector() -> Iterator[Collector]:
 
 class Rig:
     def __init__(self, collector: Collector, *, delta: bool = False, gzip: bool = False) -> None:
-        self.clock, self.totals = VirtualClock(NOW_US), Totals()
+        self.clock, self.totals, self.draws = VirtualClock(NOW_US), Totals(), 0
         targets = (Target(f"{collector.url}/v1/{s}", {"api-key": "k"}, gzip) for s in ("traces", "metrics"))
-        self.exporter = Exporter(
-            OtlpOptions(*targets, delta, resource={"service.name": "clary"}), self.totals, self.clock, THREADS, "1.2.3"
-        )
+        options = OtlpOptions(*targets, delta, resource={"service.name": "clary"})
+        self.exporter = Exporter(options, self.totals, self.clock, THREADS, "1.2.3", self._draw)
+
+    def _draw(self) -> float:
+        self.draws += 1
+        return 0.5
 
     async def finish(self, work: object) -> None:
         """Run a step of the exporter to its end, however often it waits."""
@@ -194,7 +197,7 @@ async def test_what_may_be_tried_again_is(rig: Rig, collector: Collector) -> Non
     collector.statuses = [503, 429]
     rig.exporter.take([SPAN])
     await rig.finish(rig.exporter.send_spans())
-    assert (len(collector.spans), len(collector.headers)) == (1, 3)
+    assert (len(collector.spans), len(collector.headers), rig.draws) == (1, 3, 2)
     assert rig.totals.view(NOW_US).losses.spans == 0
 
 

@@ -13,7 +13,7 @@ from clary.reconcile.alarm_reasons import reason_data_of, reason_of
 from clary.reconcile.alarms import EXTRA_PERIODS, Datapoint, Datapoints, judge
 from clary.telemetry.expressions import BadExpression, Series, compile, evaluate_all
 from clary.telemetry.query import Metric
-from clary.telemetry.statistics import Percentile, Question, Window, parse_stat, points_of, value
+from clary.telemetry.statistics import Percentile, Question, Window, moments_of, parse_stat
 
 
 def outcome_of(db: sqlite3.Connection, alarm: Alarm, end_s: int, now_us: int) -> Outcome:
@@ -44,18 +44,13 @@ def datapoints(db: sqlite3.Connection, scope: Scope, spec: MetricAlarm, end_s: i
 
 
 def _metric(db: sqlite3.Connection, scope: Scope, stat: MetricStat, window: Window) -> dict[int, Datapoint]:
-    """Where a metric has several units and none is asked for, the first by name counts."""
     parsed = parse_stat(stat.stat)
     if parsed is None:
         raise BadExpression(f"{stat.stat!r} is not a valid statistic")
     metric = Metric(stat.namespace, stat.metric, stat.dimensions)
     question = Question(metric, window, stat.unit, percentiles=isinstance(parsed, Percentile))
-    found: dict[int, Datapoint] = {}
-    for point in points_of(db, scope, question):
-        number = value(parsed, point.cell)
-        if number is not None and point.at_s not in found:
-            found[point.at_s] = Datapoint(point.at_s, number, point.cell.count)
-    return found
+    moments = moments_of(db, scope, question, parsed)
+    return {at_s: Datapoint(at_s, number, cell.count) for at_s, (number, cell) in moments.items()}
 
 
 def _math(db: sqlite3.Connection, scope: Scope, spec: MetricAlarm, window: Window) -> Series:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from clary.domain.principal import Scope
 from clary.telemetry.expressions import BadExpression, Expression, Names, Search, Series, Value, evaluate_all
 from clary.telemetry.query import Metric, MetricFilter, each_metric
-from clary.telemetry.statistics import Percentile, Question, Stat, Window, points_of, value
+from clary.telemetry.statistics import Percentile, Question, Stat, Window, moments_of
 
 READ_POINTS_MAX = 504_000
 """Points that one request's expressions may read: five times what it may answer (100,800)."""
@@ -47,10 +47,9 @@ class Wanted:
 
 
 def read_series(db: sqlite3.Connection, scope: Scope, wanted: Wanted) -> Series:
-    """The statistic as a time series. Where points of several units are at one time, the last unit's by name counts."""
+    """The statistic as a time series."""
     question = wanted.question
-    points = ((point.at_s, value(wanted.stat, point.cell)) for point in points_of(db, scope, question))
-    known = {at_s: number for at_s, number in points if number is not None}
+    known = {at_s: number for at_s, (number, _) in moments_of(db, scope, question, wanted.stat).items()}
     properties = {**wanted.properties, "AccountId": scope.account, "Region": scope.region}
     return Series(known, question.window.period_s, question.metric.name, properties, stored=True)
 

@@ -120,10 +120,22 @@ def value(stat: Stat, cell: Cell) -> float | None:
 
 
 def points_of(db: sqlite3.Connection, scope: Scope, question: Question) -> list[Point]:
-    """The points of a question, a period each, in order of time; several at one time where units differ."""
+    """The points of a question, a period each, in order of time; several at one time, by unit, where units differ."""
     seen = question.window
     span = (resolution_for(seen.period_s, seen.start_s), seen.start_s, seen.end_s)
     return _periods(read_points(db, scope, question.metric, span, sketches=question.percentiles), question)
+
+
+def moments_of(db: sqlite3.Connection, scope: Scope, question: Question, stat: Stat) -> dict[int, tuple[float, Cell]]:
+    """A statistic and what it is of, by time (UTC seconds), in order of time.
+
+    Where one moment has points of several units, the first by name that has the statistic counts, for whoever asks.
+    """
+    found: dict[int, tuple[float, Cell]] = {}
+    for point in points_of(db, scope, question):
+        if point.at_s not in found and (number := value(stat, point.cell)) is not None:
+            found[point.at_s] = number, point.cell
+    return found
 
 
 def _periods(points: list[Point], question: Question) -> list[Point]:
@@ -134,7 +146,7 @@ def _periods(points: list[Point], question: Question) -> list[Point]:
         if question.unit in (None, point.unit):
             at_s = start_s + (point.at_s - start_s) // period_s * period_s
             gathered.setdefault((at_s, point.unit), Cell()).merge(point.cell)
-    return [Point(at_s, unit, cell) for (at_s, unit), cell in gathered.items()]
+    return [Point(at_s, unit, gathered[at_s, unit]) for at_s, unit in sorted(gathered)]
 
 
 def _down(at_s: float, grid_s: int) -> int:

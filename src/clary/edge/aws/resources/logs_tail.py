@@ -112,7 +112,9 @@ def operations(keeper: LogKeeper) -> tuple[Operation, ...]:
         tail = await _tail(keeper, call, members)
         if sessions.count >= SESSIONS_MAX:
             raise AwsError("LimitExceededException", f"There may be at most {SESSIONS_MAX} live tails at once.")
-        return Answer({}, {"content-type": eventstream.CONTENT_TYPE}, stream=_events(tail, members, sessions))
+        stream = _events(tail, members, sessions)
+        await anext(stream)
+        return Answer({}, {"content-type": eventstream.CONTENT_TYPE}, stream=stream)
 
     fields = ("logGroupIdentifiers", "logStreamNames", "logStreamNamePrefixes", "logEventFilterPattern")
     return (Operation("logs", "StartLiveTail", start_live_tail, dict.fromkeys(fields, Field.SERVED)),)
@@ -132,9 +134,11 @@ async def _tail(keeper: LogKeeper, call: Call, members: Members) -> _Tail:
 
 
 async def _events(tail: _Tail, members: Members, sessions: Sessions) -> AsyncIterator[bytes]:
+    """The session counts from the first item on, which is empty: that the call takes, before any other call runs."""
     keeper = tail.keeper
     sessions.count += 1
     try:
+        yield b""
         # What is put from the answer's first byte on is shown.
         chosen = tail.chosen(await tail.groups())
         await keeper.threads.run(lambda: tail.skip(chosen))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from pathlib import Path
@@ -16,11 +15,12 @@ from clary.cli.api import Api
 from clary.cli.connect import find
 from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_facts, print_json, print_table
+from clary.domain.durations import seconds_of
+from clary.domain.errors import Invalid
 
 app = typer.Typer(help="Commands and webhooks that alarms, topics and rules of this server call.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the action, as `clary actions list` shows it.")]
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|)")
 TEST_S = 15.0
 """Waited for a test beyond the action's own timeout, in seconds."""
 
@@ -165,10 +165,11 @@ def _words(command: str) -> list[str]:
 
 
 def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise CliError(Exit.USAGE, f"The timeout {text!r} is not a number of seconds or minutes, such as 60s or 2m.")
-    return float(found[1]) * (60 if found[2] == "m" else 1)
+    """A length of time; a number alone is seconds."""
+    try:
+        return seconds_of(f"{text}s" if text[-1:].isdecimal() else text)
+    except Invalid as error:
+        raise CliError(Exit.USAGE, f"The timeout: {error.message}") from None
 
 
 def _last_line(output: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -24,6 +23,7 @@ from clary.cli.status import seen_of
 from clary.cli.undo import Undo, taking_back
 from clary.cli.versions import versions_of
 from clary.description.difference import Change, Deed, Kind
+from clary.kit.instants import stamp_name
 
 if TYPE_CHECKING:
     from clary.cli.described import Description, Model, Running
@@ -140,7 +140,7 @@ def _rescale(site: Site, wish: Endpoint, changed: list[str]) -> None:
 def _bring_in(site: Site, wish: Endpoint, *, creates: bool) -> None:
     """A new configuration of the endpoint, with models for what changed; what was made is taken back on a refusal."""
     api = site.api
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    stamp = stamp_name(time.time_ns() // 1000)
     resource = f"{wish.name[:40].rstrip('-')}-{stamp}"
     policy = None if creates else site.description.policies.get(wish.name)
     with taking_back() as undo:

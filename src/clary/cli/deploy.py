@@ -8,7 +8,6 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +26,7 @@ from clary.cli.sample import read_sample
 from clary.cli.undo import Undo, taking_back
 from clary.cli.versions import live_of, versions_of
 from clary.domain.signature import SIGNATURE_FILE, Example, ModelSignature
+from clary.kit.instants import stamp_name
 
 if TYPE_CHECKING:
     from clary.runtimes.detect import Detected
@@ -271,7 +271,7 @@ def configured(
     extra = {SIGNATURE_FILE: json.dumps(signature.to_json()).encode()} if signature is not None else None
     with packed(path, extra, known.names) as (archive, size_bytes, digest):
         bucket = f"sagemaker-{api.target.region}-{account}"
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        stamp = stamp_name(time.time_ns() // 1000)
         made = Made(
             name,
             f"{name[:43].rstrip('-')}-{stamp}",

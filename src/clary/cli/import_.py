@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +17,7 @@ from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_json, spinner
 from clary.cli.resources import TAG, invocation_url
 from clary.cli.undo import Undo, taking_back
+from clary.kit.instants import stamp_name
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def import_(
         return
     api = Api(find(url, home, region, profile))
     make_room(api, name, note if not as_json else lambda _: None)
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    stamp = stamp_name(time.time_ns() // 1000)
     ground = Ground(
         api=api,
         name=name,

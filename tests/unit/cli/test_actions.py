@@ -10,14 +10,14 @@ from clary.cli.actions import _seconds, _words
 from clary.cli.exit_codes import CliError
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("2m", 120), ("1.5s", 1.5), ("7", 7)])
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("2m", 120), ("1.5s", 1.5), ("7", 7), ("0.1h", 360)])
 def test_durations(text: str, seconds: float) -> None:
     assert _seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "1h", "-1s", "1 s"])
+@pytest.mark.parametrize("text", ["", "s", "1w", "-1s", "1m30"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(CliError, match="is not a number of seconds or minutes"):
+    with pytest.raises(CliError, match="is no length of time"):
         _seconds(text)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from clary.domain import event_patterns
 from clary.domain.actions import check_url, function_name
 from clary.domain.errors import Invalid, NotServed
+from clary.kit.instants import MICROS
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")
 TOPICS_MAX = 1_000
@@ -19,7 +20,7 @@ SUBSCRIPTIONS_MAX = 1_000
 """Of a topic; SNS's own quota is 12.5 million."""
 MESSAGE_BYTES_MAX = 256 * 1024
 SUBJECT_CHARS_MAX = 100
-PENDING_US = 2 * 86_400 * 1_000_000
+PENDING_US = 2 * 86_400 * MICROS
 """Life of a subscription that nobody confirms, and of its token, in microseconds."""
 PROTOCOLS = ("http", "https", "lambda")
 _OTHER = ("email", "email-json", "sms", "sqs", "application", "firehose")

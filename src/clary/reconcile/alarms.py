@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from clary.domain.alarms import AlarmValue, MetricAlarm, Missing, samples_min
+from clary.kit.instants import MICROS
 
 EXTRA_PERIODS = 2
 """Periods that are looked at besides N, so that real data can stand in for missing: the guide's example has 5 for 3."""
@@ -93,5 +94,5 @@ def ticks(alarm: MetricAlarm, evaluated_us: int | None, now_s: int, ticks_max: i
     last = now_s // every_s * every_s
     if evaluated_us is None:
         return [last]
-    first = (evaluated_us // 1_000_000) // every_s * every_s + every_s
+    first = (evaluated_us // MICROS) // every_s * every_s + every_s
     return list(range(max(first, last - (ticks_max - 1) * every_s), last + 1, every_s))

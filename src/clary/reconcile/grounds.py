@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from clary.domain.endpoint import RevisionVariant
 from clary.domain.model import Container
 from clary.environments.store import Environments
 from clary.kit.clock import Clock
+from clary.kit.instants import stamp_ms
 from clary.kit.threads import Threads
 from clary.reconcile.facts import Want
 
@@ -61,8 +61,7 @@ class Grounds:
         path = self._logs / "endpoints" / want.uid / variant.name / LOG
 
         def say(text: str) -> None:
-            now = datetime.fromtimestamp(self._clock.now_us() / 1_000_000, UTC).isoformat(timespec="milliseconds")
-            line = {"ts": now.replace("+00:00", "Z"), "level": "info", "event": text, "request_id": ""}
+            line = {"ts": stamp_ms(self._clock.now_us()), "level": "info", "event": text, "request_id": ""}
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a") as out:
                 out.write(json.dumps({**line, "endpoint": want.name, "variant": variant.name, "replica": ""}) + "\n")

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select
 
 from clary.domain.alarms import AlarmValue
 from clary.domain.principal import Scope
+from clary.kit.instants import MICROS
 from clary.store.tables import alarm_history
 
-KEPT_US = 14 * 86_400 * 1_000_000
+KEPT_US = 14 * 86_400 * MICROS
 """The user guide: history is kept for two weeks. In microseconds."""
 ROWS_MAX = 200_000
 """Items kept at most, of all alarms together: the oldest go first."""

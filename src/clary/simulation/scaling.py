@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from clary.domain.alarms import AlarmValue
 from clary.domain.errors import Invalid
@@ -12,15 +13,18 @@ from clary.kit.clock import MICROS
 from clary.reconcile.scaling import plan
 from clary.reconcile.scaling_facts import (
     Action,
+    Arm,
     EndActivity,
     Have,
     Note,
     Open,
+    Ran,
     Reading,
     Remember,
     SetScale,
     Signal,
     Tracking,
+    WakeAt,
     Want,
 )
 from clary.simulation.service import Behaviour, Queue
@@ -136,10 +140,8 @@ class ScalingSimulation:
             have = Have(1, fleet.count, fleet.ready, active=True, open=self._open)
             want = Want(self._question.spec, tuple(self._facts(n, pair) for n, pair in enumerate(self._pairs)))
             actions = plan(want, have, self._memory, EPOCH_US + now_s * MICROS)
-            if not any(isinstance(action, (SetScale, Note, EndActivity, Remember)) for action in actions):
+            if not any(self._apply(action, now_s) for action in actions):
                 return
-            for action in actions:
-                self._apply(action, now_s)
 
     def _facts(self, number: int, pair: _Pair) -> Tracking:
         def signal(alarm: SimulatedAlarm) -> Signal | None:
@@ -154,18 +156,26 @@ class ScalingSimulation:
             reading = Reading(value, EPOCH_US + (pair.high.evaluated_s - period_s) * MICROS)
         return Tracking(str(number), str(number + 1), pair.policy, signal(pair.high), signal(pair.low), reading)
 
-    def _apply(self, action: Action, now_s: int) -> None:
-        if isinstance(action, SetScale):
-            before = self._fleet.count
-            self._fleet.want(action.count, now_s)
-            self._open = Open("open", 1, action.count, EPOCH_US + now_s * MICROS, action.text)
-            self._timeline.events.append(Event(now_s, f"{before} -> {action.count}: {action.text.cause}"))
-        elif isinstance(action, Note):
-            self._timeline.events.append(Event(now_s, f"{action.status}: {action.text.message or action.text.cause}"))
-        elif isinstance(action, EndActivity):
-            self._open = None
-        elif isinstance(action, Remember):
-            self._memory = action.memory
+    def _apply(self, action: Action, now_s: int) -> bool:
+        """Do it; whether the plan may see something else now."""
+        match action:
+            case SetScale(count, text):
+                before = self._fleet.count
+                self._fleet.want(count, now_s)
+                self._open = Open("open", 1, count, EPOCH_US + now_s * MICROS, text)
+                self._timeline.events.append(Event(now_s, f"{before} -> {count}: {text.cause}"))
+            case Note():
+                said = action.text.message or action.text.cause
+                self._timeline.events.append(Event(now_s, f"{action.status}: {said}"))
+            case EndActivity():
+                self._open = None
+            case Remember(memory):
+                self._memory = memory
+            case Ran() | Arm() | WakeAt():  # no schedules here; alarms are armed, and the plan looks, every LOOK_S
+                return False
+            case _:
+                assert_never(action)
+        return True
 
     def _row(self, now_s: int) -> None:
         seconds = self._record.seconds[self._timeline.rows[-1].at_s if self._timeline.rows else 0 : now_s]

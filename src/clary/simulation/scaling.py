@@ -140,7 +140,8 @@ class ScalingSimulation:
             have = Have(1, fleet.count, fleet.ready, active=True, open=self._open)
             want = Want(self._question.spec, tuple(self._facts(n, pair) for n, pair in enumerate(self._pairs)))
             actions = plan(want, have, self._memory, EPOCH_US + now_s * MICROS)
-            if not any(self._apply(action, now_s) for action in actions):
+            changed = [self._apply(action, now_s) for action in actions]
+            if not any(changed):
                 return
 
     def _facts(self, number: int, pair: _Pair) -> Tracking:

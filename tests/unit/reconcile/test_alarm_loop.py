@@ -117,7 +117,8 @@ class Yard:
     async def history(self, name: str) -> list[str]:
         query = HistoryQuery(name=name, kinds=("metric", "composite"), newest_first=False, limit=1000)
         items = await self.store.read(lambda connection: alarm_history.page(connection, SCOPE, query))
-        return [item.summary.removeprefix("Alarm updated from ") for item in items]
+        written = sorted(items, key=lambda item: item.seq)  # a clock set back gives a later item an earlier time
+        return [item.summary.removeprefix("Alarm updated from ") for item in written]
 
     async def go(self, seconds: float, each: Callable[[int], None] = lambda _: None) -> None:
         """Let time pass, with a look whenever the loop asks for one; `each` is told every new minute."""

@@ -19,7 +19,7 @@ $(READY): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY) ## train the C-MAPSS model, host it through boto3, score 104,897 rows, delete everything
+demo: $(READY) ## train the C-MAPSS model, host it through boto3, score 104,897 rows, scale out and in, delete everything
 	$(BIN)/clary exec --serve -- $(BIN)/python demo/cmapss.py
 
 check: $(READY) ## every check and test but the slow ones

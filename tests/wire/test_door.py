@@ -359,7 +359,9 @@ def test_cbor_is_refused_by_name_where_the_service_lacks_it(served: Served) -> N
     assert (status, b"smithy-rpc-v2-cbor" in body) == (400, True)
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x"])
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x"], ids=["none", "cut", "more"]
+)
 def test_a_body_that_is_not_gzip_as_it_says(served: Served, body: bytes) -> None:
     headers = signed("sagemaker", x_amz_target="SageMaker.ListModels", content_encoding="gzip")
     status, _, answer = served.get("/", headers, "POST", body)

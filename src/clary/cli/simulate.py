@@ -14,7 +14,7 @@ from clary.cli.exit_codes import CliError, Exit
 from clary.cli.output import note, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
-    from clary.domain.rollout import CapacitySize, Deployment
+    from clary.domain.rollout import Deployment
     from clary.domain.scaling import StepScaling, TargetTracking
     from clary.simulation.timeline import Timeline
     from clary.simulation.traffic import Traffic
@@ -234,38 +234,34 @@ def _deployment(
 ) -> Deployment:
     from dataclasses import replace
 
-    from clary.domain.rollout import BlueGreen, Deployment, Rolling, Shift
+    from clary.cli.policy import AT_ONCE, CANARY, LINEAR, ROLLING, Policy, deployment_members
+    from clary.domain.rollout import Deployment
     from clary.edge.aws.resources.deployments import deployment_of
     from clary.simulation.rollout import objectives
 
-    given = [one for one in (canary, linear, rolling, config) if one is not None]
-    if len(given) > 1:
+    sizes = {kind: size for kind, size in ((CANARY, canary), (LINEAR, linear), (ROLLING, rolling)) if size is not None}
+    if len(sizes) + (config is not None) > 1:
         raise CliError(Exit.USAGE, "Give one of --canary, --linear, --rolling and --config.")
     watched = objectives(alarms)
     if config is not None:
-        try:
-            document = _document(config)
-            found = deployment_of({"DeploymentConfig": document.get("DeploymentConfig", document)})
-        except (KeyError, TypeError, ValueError) as error:
-            raise CliError(Exit.USAGE, f"{config} is no DeploymentConfig: {error!r}.") from None
-        # The alarms that it names are not known here: the objectives stand for them.
-        return replace(found or Deployment(), alarms=watched)
-    if rolling is not None:
-        return Deployment(rolling=Rolling(_size("--rolling", rolling), bake_s), alarms=watched)
-    if canary is not None:
-        return Deployment(BlueGreen(Shift.CANARY, bake_s, canary=_size("--canary", canary)), alarms=watched)
-    if linear is not None:
-        return Deployment(BlueGreen(Shift.LINEAR, bake_s, linear=_size("--linear", linear)), alarms=watched)
-    return Deployment(BlueGreen(Shift.ALL_AT_ONCE, bake_s), alarms=watched)
+        document = _document(config)
+        given = document.get("DeploymentConfig", document)
+    else:
+        kind, percent = next(((kind, _whole(f"--{kind}", size)) for kind, size in sizes.items()), (AT_ONCE, 100))
+        given = deployment_members(Policy(kind, percent, bake_s, ()), ())
+    try:
+        found = deployment_of({"DeploymentConfig": given})
+    except (KeyError, TypeError, ValueError) as error:
+        raise CliError(Exit.USAGE, f"{config} is no DeploymentConfig: {error!r}.") from None
+    # The alarms that a file names are not known here: the objectives stand for them.
+    return replace(found or Deployment(), alarms=watched)
 
 
-def _size(flag: str, text: str) -> CapacitySize:
-    from clary.domain.rollout import CapacitySize, Unit
-
+def _whole(flag: str, text: str) -> int:
     found = _percent(flag, text)
     if found != round(found) or found < 1:
         raise CliError(Exit.USAGE, f"{flag} is {text!r}; give a whole percentage, such as 10%.")
-    return CapacitySize(Unit.PERCENT, round(found))
+    return round(found)
 
 
 def _document(path: Path) -> dict[str, Any]:

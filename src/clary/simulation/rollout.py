@@ -40,7 +40,7 @@ from clary.reconcile.facts import Have, PinHave, ReplicaHave, Want, Watched
 from clary.simulation.scaling import EPOCH_US
 from clary.simulation.service import Behaviour, Queue
 from clary.simulation.signals import Record, SimulatedAlarm
-from clary.simulation.timeline import Event, Row, Timeline
+from clary.simulation.timeline import Event, Row, Timeline, row_of
 from clary.simulation.traffic import Traffic
 
 VARIANT = "AllTraffic"
@@ -248,20 +248,11 @@ class RolloutSimulation:
 
     def _row(self, now_s: int) -> None:
         since_s = self._rows[-1].at_s if self._rows else 0
-        both = [(self._records[1].seconds[at], self._records[2].seconds[at]) for at in range(since_s, now_s)]
-        seconds = [second for pair in both for second in pair if second.arrived]
-        arrived = sum(second.arrived for second in seconds)
-        self._rows.append(
-            Row(
-                now_s,
-                arrived / len(both),
-                1000 * max(second.latency_s(0.99) for second in seconds) if seconds else None,
-                sum(second.errors for second in seconds) / arrived if arrived else 0.0,
-                {"old": self._world.ready(1), "new": self._world.ready(2)},
-                self._question.replicas,
-                self._world.share(),
-            )
-        )
+        both = zip(*(record.seconds[since_s:now_s] for record in self._records.values()), strict=True)
+        seconds = [second for pair in both for second in pair]
+        ready = {"old": self._world.ready(1), "new": self._world.ready(2)}
+        wanted, share = self._question.replicas, self._world.share()
+        self._rows.append(row_of(now_s, now_s - since_s, seconds, ready, wanted, share))
 
     def _summary(self) -> dict[str, float | int | str]:
         arrived = {version: sum(second.arrived for second in one.seconds) for version, one in self._records.items()}

@@ -29,7 +29,7 @@ from clary.reconcile.scaling_facts import (
 )
 from clary.simulation.service import Behaviour, Queue
 from clary.simulation.signals import Record, SimulatedAlarm
-from clary.simulation.timeline import Event, Row, Timeline
+from clary.simulation.timeline import Event, Timeline, row_of
 from clary.simulation.traffic import Traffic
 
 LOOK_S = 10
@@ -179,18 +179,10 @@ class ScalingSimulation:
         return True
 
     def _row(self, now_s: int) -> None:
-        seconds = self._record.seconds[self._timeline.rows[-1].at_s if self._timeline.rows else 0 : now_s]
-        arrived = sum(second.arrived for second in seconds)
-        self._timeline.rows.append(
-            Row(
-                now_s,
-                arrived / len(seconds),
-                1000 * max(second.latency_s(0.99) for second in seconds if second.arrived) if arrived else None,
-                sum(second.errors for second in seconds) / arrived if arrived else 0.0,
-                {"replicas": self._fleet.ready},
-                self._fleet.count,
-            )
-        )
+        rows = self._timeline.rows
+        since_s = rows[-1].at_s if rows else 0
+        seconds = self._record.seconds[since_s:now_s]
+        rows.append(row_of(now_s, now_s - since_s, seconds, {"replicas": self._fleet.ready}, self._fleet.count))
 
     def _summary(self) -> dict[str, float | int]:
         seconds = self._record.seconds

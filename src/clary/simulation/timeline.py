@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from clary.simulation.service import Second
+
 
 @dataclass(frozen=True)
 class Row:
@@ -23,6 +25,23 @@ class Row:
     wanted: int
     share: float = 0.0
     """Of the traffic, what the new fleet has; 0 without a rollout."""
+
+
+def row_of(
+    at_s: int, span_s: int, seconds: Sequence[Second], replicas: Mapping[str, int], wanted: int, share: float = 0.0
+) -> Row:
+    """The interval of `span_s` seconds that ends at `at_s`, from the seconds of all fleets within it."""
+    busy = [second for second in seconds if second.arrived]
+    arrived = sum(second.arrived for second in busy)
+    return Row(
+        at_s,
+        arrived / span_s,
+        1000 * max(second.latency_s(0.99) for second in busy) if busy else None,
+        sum(second.errors for second in seconds) / arrived if arrived else 0.0,
+        replicas,
+        wanted,
+        share,
+    )
 
 
 @dataclass(frozen=True)
